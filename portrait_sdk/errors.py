@@ -1,0 +1,57 @@
+"""What can go wrong, as a tree.
+
+PortraitError
+├── ImageError (ValueError)         a picture or array is not what was asked for, or cannot be decoded
+│   └── ImageTooLargeError          it passes a pixel or byte limit; raised before memory is taken
+├── OptionError (ValueError)        an argument has a value that is not known or not possible
+├── ModelError (ValueError)         a model file is missing, damaged, or not one this runtime can load
+│   └── SpecError                   its description of itself is missing, newer, or contradictory
+├── ProviderError (RuntimeError)    an execution provider asked for by name cannot be had
+├── ClosedError (RuntimeError)      used after ``close()``, or in another process than it was opened in
+├── DownloadError (OSError)         a published model could not be fetched or does not match its hash
+└── OutputError (OSError)           a result could not be written; nothing is left behind
+
+Each message names what was given, what was expected, and the way on, in one line.
+"""
+
+from __future__ import annotations
+
+
+class PortraitError(Exception):
+    """The root of every error this package raises on purpose."""
+
+
+class ImageError(PortraitError, ValueError):
+    """A picture or array is not what was asked for, or cannot be decoded."""
+
+
+class ImageTooLargeError(ImageError):
+    """A picture passes a pixel or byte limit; raised before memory is taken for it."""
+
+
+class OptionError(PortraitError, ValueError):
+    """An argument has a value that is not known or not possible."""
+
+
+class ModelError(PortraitError, ValueError):
+    """A model file is missing, damaged, or not one this runtime can load."""
+
+
+class SpecError(ModelError):
+    """A model's description of itself is missing, newer than this release, or contradictory."""
+
+
+class ProviderError(PortraitError, RuntimeError):
+    """An execution provider asked for by name cannot be had."""
+
+
+class ClosedError(PortraitError, RuntimeError):
+    """Used after ``close()``, or in another process than it was opened in."""
+
+
+class DownloadError(PortraitError, OSError):
+    """A published model could not be fetched or does not match its hash."""
+
+
+class OutputError(PortraitError, OSError):
+    """A result could not be written; nothing is left behind."""

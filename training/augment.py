@@ -1,0 +1,310 @@
+"""Seeded augmentation: crops, people over other backgrounds, empty scenes, cameras good and bad.
+
+Every function takes the generator it draws from, so that a sample is a function of
+(seed, step, slot) alone and a resumed run sees what an unbroken one would have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from training.pictures import Picture
+    from training.recipe import AugmentRecipe
+
+    F32 = np.ndarray[Any, np.dtype[np.float32]]
+    Rng = np.random.Generator
+
+_TOUCHES = 0.02  # of an edge's pixels are the person's: the photo cuts them off there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What the network is shown once."""
+
+    image: F32
+    """(H, W, 3) RGB in [0, 1]."""
+    alpha: F32
+    """(H, W) in [0, 1]."""
+    weight: float
+
+
+def make(
+    people: Sequence[Picture],
+    scenery: Sequence[Picture],
+    first: int,
+    size: tuple[int, int],
+    recipe: AugmentRecipe,
+    rng: Rng,
+) -> Sample:
+    """One sample of ``size`` (height, width) around ``people[first]``.
+
+    Args:
+        people: All training pictures.
+        scenery: Those whose surroundings serve as backgrounds.
+        first: Index of the person.
+        size: Height and width wanted.
+        recipe: Chances and ranges.
+        rng: The only source of chance.
+    """
+    picture = people[first]
+    if rng.random() < recipe.empty:
+        image = background(scenery, size, recipe, rng)
+        sample = Sample(image=image, alpha=np.zeros(size, np.float32), weight=1.0)
+    elif rng.random() < recipe.composite:
+        sample = _composed(people, scenery, picture, size, recipe, rng)
+    else:
+        image, alpha = crop(picture, size, recipe, rng)
+        sample = Sample(image=image, alpha=alpha, weight=picture.weight)
+    image = camera(sample.image, recipe, rng)
+    alpha = sample.alpha
+    if rng.random() < 0.5:
+        image, alpha = image[:, ::-1], alpha[:, ::-1]
+    return Sample(
+        image=np.ascontiguousarray(image), alpha=np.ascontiguousarray(alpha), weight=sample.weight
+    )
+
+
+def _warp(array: Any, matrix: F32, size: tuple[int, int], border: int) -> F32:  # noqa: ANN401
+    height, width = size
+    # Shrinking by warpAffine samples points: blur first by as much as the shrink needs.
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if scale < 0.75:
+        array = cv2.GaussianBlur(array, (0, 0), 0.4 / scale)
+    warped = cv2.warpAffine(
+        array, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border
+    )
+    return np.asarray(warped, np.float32) / np.float32(255)
+
+
+def _turn_about(
+    centre: tuple[float, float], to: tuple[float, float], scale: tuple[float, float], turn_deg: float
+) -> F32:
+    """The affine map that scales, turns, and takes ``centre`` to ``to`` (both x, y)."""
+    angle = np.deg2rad(turn_deg)
+    linear = np.array(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    ) @ np.diag(scale)
+    shift = np.array(to) - linear @ np.array(centre)
+    return np.asarray(np.column_stack((linear, shift)), np.float32)
+
+
+def crop(
+    picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
+) -> tuple[F32, F32]:
+    """A crop of the photo as it is, with at least a part of the person in most draws."""
+    height, width = size
+    have_h, have_w = picture.alpha.shape
+    stretch = float(np.exp(rng.uniform(-recipe.stretch, recipe.stretch)))
+    aspect = width / height * stretch
+    frame_h = min(have_h, have_w / aspect)
+    part = 1.0 if rng.random() < recipe.whole_frame else rng.uniform(recipe.min_crop, 1.0)
+    window_h, window_w = frame_h * part, frame_h * part * aspect
+
+    columns = np.flatnonzero(picture.alpha.max(axis=0) > 127)
+    rows = np.flatnonzero(picture.alpha.max(axis=1) > 127)
+    if columns.size and rows.size and rng.random() < 0.9:
+        x = rng.uniform(columns[0], columns[-1] + 1)
+        y = rng.uniform(rows[0], rows[-1] + 1)
+    else:
+        x, y = rng.uniform(0, have_w), rng.uniform(0, have_h)
+    x = float(np.clip(x, window_w / 2, have_w - window_w / 2))
+    y = float(np.clip(y, window_h / 2, have_h - window_h / 2))
+    turn = rng.uniform(-recipe.rotation_deg, recipe.rotation_deg) if rng.random() < 0.4 else 0.0
+    matrix = _turn_about(
+        (x, y), (width / 2, height / 2), (width / window_w, height / window_h), turn
+    )
+    border = cv2.BORDER_REFLECT_101
+    return _warp(picture.image, matrix, size, border), _warp(picture.alpha, matrix, size, border)
+
+
+def fill(image: F32, known: F32) -> F32:
+    """Fill where ``known`` is 0 from around it, by pulling up an image pyramid and pushing down.
+
+    Source:
+        Gortler et al., "The Lumigraph", SIGGRAPH 1996: pull-push.
+    """
+    height, width = known.shape
+    if min(height, width) <= 2:
+        total = max(float(known.sum()), 1e-6)
+        mean = (image * known[..., None]).sum(axis=(0, 1)) / total
+        return np.broadcast_to(mean, image.shape).astype(np.float32)
+    half = ((width + 1) // 2, (height + 1) // 2)
+    weight = cv2.resize(known, half, interpolation=cv2.INTER_AREA)
+    colour = cv2.resize(image * known[..., None], half, interpolation=cv2.INTER_AREA)
+    colour = colour / np.maximum(weight, 1e-6)[..., None]
+    coarse = fill(np.asarray(colour, np.float32), np.minimum(weight * 4, 1).astype(np.float32))
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(known[..., None] * image + (1 - known[..., None]) * smooth, np.float32)
+
+
+def decontaminate(image: F32, alpha: F32) -> F32:
+    """Foreground colours by one pass of blur fusion (Forte 2021), enough for training pictures."""
+    radius = max(image.shape[0] // 24, 3)
+    kernel = (2 * radius + 1, 2 * radius + 1)
+    soft = cv2.blur(alpha, kernel)[..., None]
+    front = cv2.blur(image * alpha[..., None], kernel) / (soft + 1e-5)
+    back = cv2.blur(image * (1 - alpha[..., None]), kernel) / (1 - soft + 1e-5)
+    a = alpha[..., None]
+    return np.clip(front + a * (image - a * front - (1 - a) * back), 0, 1).astype(np.float32)
+
+
+def background(
+    scenery: Sequence[Picture], size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
+) -> F32:
+    """People-free surroundings: a photo with its person filled in, or a made one."""
+    if rng.random() < recipe.procedural_background:
+        return _made_background(size, rng)
+    picture = scenery[int(rng.integers(len(scenery)))]
+    image, alpha = crop(picture, size, recipe, rng)
+    # Try for a crop beside the person: less to fill, and real texture.
+    for _ in range(3):
+        if alpha.mean() < 0.15:
+            break
+        image, alpha = crop(picture, size, recipe, rng)
+    grown = cv2.dilate(alpha, np.ones((9, 9), np.uint8))
+    clean = fill(image, (grown < 0.02).astype(np.float32))
+    if rng.random() < 0.15:
+        clean = np.ascontiguousarray(clean[::-1])
+    if rng.random() < 0.35:
+        clean = np.asarray(cv2.GaussianBlur(clean, (0, 0), rng.uniform(0.5, 6)), np.float32)
+    return clean
+
+
+def _made_background(size: tuple[int, int], rng: Rng) -> F32:
+    height, width = size
+    low, high = rng.random(3), rng.random(3)
+    kind = rng.integers(4)
+    if kind == 0:
+        ramp = np.zeros(size)
+    elif kind == 1:
+        y, x = np.mgrid[0:height, 0:width]
+        angle = rng.uniform(0, 2 * np.pi)
+        ramp = np.cos(angle) * x / width + np.sin(angle) * y / height
+        ramp = (ramp - ramp.min()) / max(float(np.ptp(ramp)), 1e-6)
+    elif kind == 2:
+        y, x = np.mgrid[0:height, 0:width]
+        ramp = np.hypot(x / width - rng.random(), y / height - rng.random())
+    else:
+        ramp = np.zeros(size)
+        for cells in (2, 4, 8, 16, 32, 64):
+            noise = rng.random((cells, cells)).astype(np.float32)
+            ramp += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) / cells**0.7
+        ramp = (ramp - ramp.min()) / max(float(np.ptp(ramp)), 1e-6)
+    image = low + ramp[..., None] * (high - low)
+    return np.clip(image, 0, 1).astype(np.float32)
+
+
+def _placed(
+    picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
+) -> tuple[F32, F32]:
+    """The person somewhere in an otherwise empty frame; image and alpha.
+
+    Where the photo cuts the person off, its edge stays outside the frame, so that nobody floats.
+    """
+    height, width = size
+    have_h, have_w = picture.alpha.shape
+    solid = picture.alpha > 127
+    left, right = solid[:, 0].mean() > _TOUCHES, solid[:, -1].mean() > _TOUCHES
+    bottom = solid[-1].mean() > _TOUCHES
+    fit = min(height / have_h, width / have_w)
+    if left or right:
+        scale = max(width / have_w, height / have_h * 0.6) * rng.uniform(1.0, 1.6)
+    elif rng.random() < recipe.small_person:
+        scale = fit * rng.uniform(0.25, 0.8)
+    else:
+        scale = fit * rng.uniform(0.8, 2.2)
+    stretch = float(np.exp(rng.uniform(-recipe.stretch, recipe.stretch) / 2))
+    scales = (scale * stretch, scale / stretch)
+    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
+    if not rows.size:
+        rows, columns = np.array([0, have_h - 1]), np.array([0, have_w - 1])
+    centre_x, half_w = (columns[0] + columns[-1]) / 2, (columns[-1] - columns[0]) / 2
+    if left or right:
+        margin = max(0.0, (have_w * scales[0] - width) / 2)
+        to_x = width / 2 + rng.uniform(-margin, margin) + (centre_x - have_w / 2) * scales[0]
+    else:
+        room = max(width / 2 - half_w * scales[0], 0) + half_w * scales[0] * 0.6
+        to_x = width / 2 + rng.uniform(-room, room)
+    if bottom:
+        from_y, to_y = float(have_h), height + rng.uniform(0, 0.25) * have_h * scales[1]
+        to_y = max(min(to_y, height + (rows[-1] - rows[0]) * scales[1] * 0.5), float(height))
+        turn = 0.0
+    else:
+        from_y = (rows[0] + rows[-1]) / 2
+        reach = (rows[-1] - rows[0]) / 2 * scales[1]
+        room = max(height / 2 - reach, 0) + reach * 0.5
+        to_y = height / 2 + rng.uniform(-room, room)
+        turn = rng.uniform(-recipe.rotation_deg, recipe.rotation_deg)
+        turn = 0.0 if left or right else turn
+    matrix = _turn_about((float(centre_x), from_y), (to_x, to_y), scales, turn)
+    image = _warp(picture.image, matrix, size, cv2.BORDER_REPLICATE)
+    alpha = _warp(picture.alpha, matrix, size, cv2.BORDER_CONSTANT)
+    return image, alpha
+
+
+def _composed(
+    people: Sequence[Picture],
+    scenery: Sequence[Picture],
+    picture: Picture,
+    size: tuple[int, int],
+    recipe: AugmentRecipe,
+    rng: Rng,
+) -> Sample:
+    image = background(scenery, size, recipe, rng)
+    alpha = np.zeros(size, np.float32)
+    weight = picture.weight
+    crowd = [picture]
+    while rng.random() < recipe.second_person and len(crowd) < 3:
+        crowd.append(people[int(rng.integers(len(people)))])
+        weight = min(weight, crowd[-1].weight)
+    for person in reversed(crowd):
+        photo, own = _placed(person, size, recipe, rng)
+        colours = decontaminate(photo, own)
+        if rng.random() < 0.5:
+            colours = np.clip(colours * rng.uniform(0.7, 1.2) + rng.uniform(-0.08, 0.08), 0, 1)
+        image = own[..., None] * colours + (1 - own[..., None]) * image
+        alpha = own + (1 - own) * alpha
+    return Sample(image=image.astype(np.float32), alpha=alpha, weight=weight)
+
+
+def camera(image: F32, recipe: AugmentRecipe, rng: Rng) -> F32:
+    """Light, colour, focus, noise and compression of other cameras."""
+    height, width = image.shape[:2]
+    if rng.random() < 0.8:
+        gain, gamma = rng.uniform(0.75, 1.3), np.exp(rng.uniform(-0.35, 0.35))
+        image = np.clip(image, 0, 1) ** gamma * gain + rng.uniform(-0.08, 0.08)
+    if rng.random() < 0.5:
+        luma = image @ np.array([0.299, 0.587, 0.114], image.dtype)
+        image = luma[..., None] + (image - luma[..., None]) * rng.uniform(0.4, 1.6)
+    if rng.random() < 0.4:
+        image = image * rng.uniform(0.82, 1.18, 3)
+    if rng.random() < recipe.grey:
+        image = np.repeat((image @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2)
+    if rng.random() < recipe.dark:
+        image = image * rng.uniform(0.2, 0.6)
+    image = np.clip(image, 0, 1).astype(np.float32)
+    if rng.random() < recipe.low_resolution:
+        shrink = rng.uniform(0.3, 0.8)
+        small = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < recipe.blur:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 2.0))
+    if rng.random() < recipe.noise:
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        image = image + noise * np.float32(rng.uniform(0.005, 0.05))
+    image = np.clip(image, 0, 1)
+    if rng.random() < recipe.jpeg:
+        bgr = np.rint(image[..., ::-1] * 255).astype(np.uint8)
+        quality = int(rng.integers(25, 95))
+        coded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        image = np.asarray(decoded, np.float32)[..., ::-1] / np.float32(255)
+    return np.asarray(image, np.float32)

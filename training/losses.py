@@ -1,0 +1,88 @@
+"""Losses on alpha: absolute error, cross-entropy, Laplacian pyramid, gradient, coarse semantics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from training.recipe import LossRecipe
+
+_PYRAMID_LEVELS = 4
+
+
+def _binomial(x: Tensor) -> Tensor:
+    """Blur (N, 1, H, W) with the 5-tap binomial of Burt & Adelson, 1983."""
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype) / 16
+    x = functional.pad(x, (2, 2, 2, 2), mode="replicate")
+    x = functional.conv2d(x, taps.view(1, 1, 1, 5).to(x.device))
+    return functional.conv2d(x, taps.view(1, 1, 5, 1).to(x.device))
+
+
+def laplacian(difference: Tensor) -> Tensor:
+    """Sum over levels of the mean absolute Laplacian coefficient, coarser levels weighing more.
+
+    The pyramid is linear, so that of (alpha - truth) is all that is needed.
+
+    Args:
+        difference: (N, 1, H, W).
+
+    Returns:
+        (N,).
+
+    Source:
+        Hou & Liu, "Context-Aware Image Matting", ICCV 2019.
+    """
+    total = difference.new_zeros(difference.shape[0])
+    for level in range(_PYRAMID_LEVELS):
+        smooth = _binomial(difference)
+        total = total + 2**level * (difference - smooth).abs().mean(dim=(1, 2, 3))
+        difference = smooth[..., ::2, ::2]
+    return total
+
+
+def gradient(difference: Tensor) -> Tensor:
+    """Mean absolute forward difference of (alpha - truth), (N, 1, H, W) → (N,)."""
+    x = (difference[..., :, 1:] - difference[..., :, :-1]).abs().mean(dim=(1, 2, 3))
+    y = (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean(dim=(1, 2, 3))
+    return x + y
+
+
+def loss(
+    logits: Tensor, semantic: Tensor, truth: Tensor, weight: Tensor, recipe: LossRecipe
+) -> tuple[Tensor, dict[str, float]]:
+    """The weighted sum and its parts.
+
+    Args:
+        logits: (N, 1, H, W) float32, before the sigmoid.
+        semantic: (N, 1, H/8, W/8) float32 logits of the coarse head.
+        truth: (N, 1, H, W) in [0, 1].
+        weight: (N,), how far each truth is to be trusted.
+        recipe: Weights of the terms.
+
+    Returns:
+        The scalar to minimise, and each unweighted term's mean for the log.
+    """
+    difference = logits.sigmoid() - truth
+    bce = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    coarse = functional.avg_pool2d(truth, truth.shape[-1] // semantic.shape[-1])
+    coarse_bce = functional.binary_cross_entropy_with_logits(semantic, coarse, reduction="none")
+    terms = {
+        "l1": difference.abs().mean(dim=(1, 2, 3)),
+        "bce": bce.mean(dim=(1, 2, 3)),
+        "laplacian": laplacian(difference),
+        "gradient": gradient(difference),
+        "semantic": coarse_bce.mean(dim=(1, 2, 3)),
+    }
+    weights = {
+        "l1": recipe.l1,
+        "bce": recipe.bce,
+        "laplacian": recipe.laplacian,
+        "gradient": recipe.gradient,
+        "semantic": recipe.semantic,
+    }
+    total = sum((weights[name] * term for name, term in terms.items()), start=logits.new_zeros(()))
+    return (total * weight).mean(), {n: float(t.detach().mean()) for n, t in terms.items()}

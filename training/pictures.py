@@ -1,0 +1,128 @@
+"""The training pictures: which files, which are held out, and all of them in memory."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from training.recipe import DataRecipe
+
+    U8 = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One photo on disk and its truths."""
+
+    name: str
+    image: Path
+    alpha: Path
+    mask: Path | None
+    """Binary mask made by people, where there is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One photo in memory."""
+
+    name: str
+    image: U8
+    """(H, W, 3) RGB."""
+    alpha: U8
+    """(H, W), 255 = foreground."""
+    weight: float
+    """How far the alpha is to be trusted, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Who is trained on, who is held out for selection, who is only ever reported."""
+
+    street_train: tuple[Source, ...]
+    street_select: tuple[Source, ...]
+    street_validation: tuple[Source, ...]
+    officials_train: tuple[Source, ...]
+    officials_select: tuple[Source, ...]
+
+
+def split(root: Path, recipe: DataRecipe) -> Split:
+    """List the pictures under ``root`` (``ccp/``, ``us_officials/``) and part them as the recipe says.
+
+    Raises:
+        FileNotFoundError: ``root`` does not hold the two sets.
+    """
+    for needed in ("ccp/train.txt", "ccp/validation.txt", "us_officials/image"):
+        if not (root / needed).exists():
+            raise FileNotFoundError(f"training pictures: {root / needed} is missing")
+
+    def street(identity: str) -> Source:
+        mask = root / "ccp/mask" / f"{identity}.png"
+        return Source(
+            name=f"ccp/{identity}",
+            image=root / "ccp/image" / f"{identity}.jpg",
+            alpha=root / "ccp/alpha" / f"{identity}.png",
+            mask=mask if mask.exists() else None,
+        )
+
+    def official(path: Path) -> Source:
+        alpha = root / "us_officials/alpha" / f"{path.stem}.png"
+        return Source(name=f"us_officials/{path.stem}", image=path, alpha=alpha, mask=None)
+
+    train = (root / "ccp/train.txt").read_text("ascii").split()
+    held = [i for i in train if i.endswith(recipe.hold_out_id_ending)]
+    officials = [official(p) for p in sorted((root / "us_officials/image").iterdir())]
+    return Split(
+        street_train=tuple(street(i) for i in train if i not in held),
+        street_select=tuple(street(i) for i in held),
+        street_validation=tuple(
+            street(i) for i in (root / "ccp/validation.txt").read_text("ascii").split()
+        ),
+        officials_train=tuple(
+            o for n, o in enumerate(officials) if n % recipe.hold_out_every != 0
+        ),
+        officials_select=tuple(o for n, o in enumerate(officials) if n % recipe.hold_out_every == 0),
+    )
+
+
+def read_rgb(path: Path) -> U8:
+    """Decode a colour picture, (H, W, 3) RGB uint8."""
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError(f"{path}: not a readable picture")
+    return np.ascontiguousarray(bgr[..., ::-1])
+
+
+def read_grey(path: Path) -> U8:
+    """Decode a one-channel picture, (H, W) uint8."""
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if grey is None:
+        raise ValueError(f"{path}: not a readable picture")
+    return np.asarray(grey, np.uint8)
+
+
+def load(sources: Sequence[Source], recipe: DataRecipe) -> list[Picture]:
+    """Decode ``sources`` into memory, none larger than the recipe's long side."""
+
+    def one(source: Source) -> Picture:
+        image, alpha = read_rgb(source.image), read_grey(source.alpha)
+        height, width = image.shape[:2]
+        shrink = min(1.0, recipe.long_side / max(height, width))
+        size = (round(width * shrink), round(height * shrink))
+        trusted = source.mask is not None or source.name.startswith("us_officials/")
+        return Picture(
+            name=source.name,
+            image=np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8),
+            alpha=np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.uint8),
+            weight=1.0 if trusted else recipe.teacher_only_weight,
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, sources))

@@ -1,0 +1,141 @@
+"""Reads ``recipe.toml``: every number of a training run, checked when it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DEFAULT = Path(__file__).with_name("recipe.toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRecipe:
+    """Which pictures are trained on, and how large they are kept."""
+
+    hold_out_id_ending: str
+    hold_out_every: int
+    long_side: int
+    teacher_only_weight: float
+    officials_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentRecipe:
+    """Chances and ranges of the augmentation; see the comments in ``recipe.toml``."""
+
+    composite: float
+    second_person: float
+    empty: float
+    procedural_background: float
+    small_person: float
+    whole_frame: float
+    min_crop: float
+    rotation_deg: float
+    stretch: float
+    grey: float
+    dark: float
+    blur: float
+    noise: float
+    jpeg: float
+    low_resolution: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSize:
+    """One shape of batch and how often it is drawn while the rate is constant and while it decays."""
+
+    size: tuple[int, int]
+    batch: int
+    chance: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRecipe:
+    """Steps, learning rates and batch shapes."""
+
+    steps: int
+    warmup_steps: int
+    decay_steps: int
+    encoder_rate: float
+    decoder_rate: float
+    weight_decay: float
+    clip_norm: float
+    ema: float
+    checkpoint_every: int
+    validate_every: int
+    sizes: tuple[BatchSize, ...]
+
+    def rate(self, step: int) -> float:
+        """The factor on both learning rates at ``step``: linear up, constant, linear down to 0."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        return min(warm, max(0.0, (self.steps - step) / max(1, self.decay_steps)), 1.0)
+
+    def decaying(self, step: int) -> bool:
+        """Whether ``step`` lies in the last ``decay_steps``, where batches are drawn larger."""
+        return step >= self.steps - self.decay_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossRecipe:
+    """Weights of the terms of the loss."""
+
+    l1: float
+    bce: float
+    laplacian: float
+    gradient: float
+    semantic: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecipe:
+    """What the exported file says about its input."""
+
+    long_side: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A whole training run."""
+
+    name: str
+    architecture: str
+    seed: int
+    data: DataRecipe
+    augment: AugmentRecipe
+    schedule: ScheduleRecipe
+    loss: LossRecipe
+    model: ModelRecipe
+
+
+def _fill(kind: type[Any], table: dict[str, Any], where: str) -> Any:  # noqa: ANN401
+    names = {field.name for field in dataclasses.fields(kind)}
+    if set(table) != names:
+        raise ValueError(
+            f"{where}: missing {sorted(names - set(table))}, unknown {sorted(set(table) - names)}"
+        )
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    return kind(**values)
+
+
+def load(path: Path = DEFAULT) -> Recipe:
+    """Read a recipe.
+
+    Raises:
+        ValueError: A field is missing or unknown; the message names it.
+        OSError: The file cannot be read.
+    """
+    table = tomllib.loads(path.read_text("utf-8"))
+    schedule = dict(table["schedule"])
+    schedule["sizes"] = [_fill(BatchSize, s, "schedule.sizes") for s in schedule["sizes"]]
+    table["data"] = _fill(DataRecipe, table["data"], "data")
+    table["augment"] = _fill(AugmentRecipe, table["augment"], "augment")
+    table["schedule"] = _fill(ScheduleRecipe, schedule, "schedule")
+    table["loss"] = _fill(LossRecipe, table["loss"], "loss")
+    table["model"] = _fill(ModelRecipe, table["model"], "model")
+    recipe: Recipe = _fill(Recipe, table, str(path))
+    return recipe
