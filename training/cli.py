@@ -1,13 +1,24 @@
-"""``python -m training run|export``: trains the default model and writes its .onnx file."""
+"""``python -m training run|export|curves|select``: trains the default model and writes its .onnx file."""
 
 from __future__ import annotations
 
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from training import recipe as recipes
+
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+_recipe = click.option(
+    "--recipe",
+    "recipe_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=recipes.DEFAULT,
+    show_default="training/recipe.toml",
+)
 
 
 @click.group()
@@ -17,13 +28,83 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--recipe", "recipe_path", type=click.Path(path_type=Path), default=recipes.DEFAULT)
+@click.option("--data", type=_FOLDER, required=True, help="With ccp/ and us_officials/.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@_recipe
 @click.option("--threads", default=2, show_default=True, help="Of torch, on CPU.")
 @click.option("--workers", default=1, show_default=True, help="Threads that make batches.")
-def run(data: Path, out: Path, recipe_path: Path, threads: int, workers: int) -> None:
+@click.option("--stop-after", type=click.IntRange(min=1), help="Stop at a checkpoint, to resume.")
+def run(  # noqa: PLR0913 - one parameter an option
+    *,
+    data: Path,
+    out: Path,
+    recipe_path: Path,
+    threads: int,
+    workers: int,
+    stop_after: int | None,
+) -> None:
     """Train, or go on training, into the folder OUT."""
     from training import loop
 
-    loop.run(recipes.load(recipe_path), data, out, threads=threads, workers=workers)
+    recipe = recipes.load(recipe_path)
+    loop.run(recipe, data, out, threads=threads, workers=workers, stop_after=stop_after)
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
+@_recipe
+def export(*, checkpoint: Path, out: Path, recipe_path: Path) -> None:
+    """Write a run's final.pt as a self-describing .onnx file, weights stored as float16."""
+    from dataclasses import replace
+
+    from converters import architectures
+    from converters import export as exporter
+
+    recipe = recipes.load(recipe_path)
+    architecture = architectures.find(recipe.architecture)
+    data = checkpoint.read_bytes()
+    module = architecture.build()
+    module.load_state_dict(exporter.load_checkpoint(data))
+    spec = exporter.describe(architecture, recipe.name, "Apache-2.0", data)
+    size = replace(spec.input.size, side=recipe.model.long_side)
+    spec = replace(spec, input=replace(spec.input, size=size))
+    report = exporter.export(module, architecture, spec, out, half_storage=True)
+    click.echo(json.dumps({"file": out.name, "verified": report.as_json()}, indent=1))
+
+
+@main.command()
+@click.argument("folder", metavar="RUN", type=_FOLDER)
+def curves(*, folder: Path) -> None:
+    """Draw a run's log.jsonl as curves.png beside it."""
+    from training import curves as drawing
+
+    drawing.draw(folder / "log.jsonl", folder / "curves.png")
+
+
+@main.command()
+@click.option("--data", type=_FOLDER, required=True)
+@click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_recipe
+@click.option("--side", "sides", type=int, multiple=True, help="Long sides to try; several allowed.")
+def select(*, data: Path, checkpoint: Path, recipe_path: Path, sides: tuple[int, ...]) -> None:
+    """Score a checkpoint on the held-out pictures at several input sizes (never on validation)."""
+    from dataclasses import replace
+
+    import torch
+
+    from training import loop, pictures
+
+    recipe = recipes.load(recipe_path)
+    parts = pictures.split(data, recipe.data)
+    trainer = loop.Trainer(recipe, torch.device("cpu"))
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    trainer.average.load_state_dict(state.get("average", state))
+    for side in sides or (recipe.model.long_side,):
+        trainer.recipe = replace(recipe, model=replace(recipe.model, long_side=side))
+        scores = {
+            "long_side": side,
+            "street": asdict(trainer.score(parts.street_select)),
+            "officials": asdict(trainer.score(parts.officials_select)),
+        }
+        click.echo(json.dumps(scores))

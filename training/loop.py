@@ -203,7 +203,15 @@ def batches(
                 waiting.append(pool.submit(make_batch, recipe, street, officials, step + ahead))
 
 
-def run(recipe: Recipe, data: Path, out: Path, *, threads: int, workers: int) -> None:
+def run(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    threads: int,
+    workers: int,
+    stop_after: int | None = None,
+) -> None:
     """Train from where ``out`` left off to the recipe's last step.
 
     Args:
@@ -212,6 +220,7 @@ def run(recipe: Recipe, data: Path, out: Path, *, threads: int, workers: int) ->
         out: Folder of the run: ``checkpoint.pt`` (resumed from), ``log.jsonl``, ``final.pt``.
         threads: For torch, on CPU.
         workers: Threads that make batches.
+        stop_after: Leave at the first checkpoint from this step on, to be resumed.
     """
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
@@ -253,4 +262,7 @@ def run(recipe: Recipe, data: Path, out: Path, *, threads: int, workers: int) ->
                 _log.info("%s", row)
                 trainer.save(checkpoint)
                 sums, since, started, samples = {}, 0, time.monotonic(), 0
+                if stop_after is not None and step >= stop_after and not last:
+                    _log.info("stopped at step %d, as asked", step)
+                    return
     torch.save(trainer.average.state_dict(), out / "final.pt")

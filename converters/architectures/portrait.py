@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from portrait_sdk.spec import InputSpec, OutputSpec, SizePolicy
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ._base import Architecture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -222,3 +225,20 @@ class PortraitNet(nn.Module):
         if self.training:
             return logits, self.semantic(x8)
         return torch.sigmoid(logits)
+
+
+ARCHITECTURE = Architecture(
+    name="portrait",
+    build=PortraitNet,
+    input=InputSpec(
+        name="image",
+        mean=(127 / 255, 127 / 255, 127 / 255),
+        std=(128 / 255, 128 / 255, 128 / 255),
+        size=SizePolicy(rule="long-side", side=448, multiple=STRIDE),
+    ),
+    outputs=(OutputSpec(name="alpha", meaning="alpha"),),
+    # Weights stored as float16 move alpha by at most 2e-3 on portraits; random input, whose logits
+    # lie near 0 everywhere, is the harder case.
+    tolerance=1e-2,
+    verify_sizes=((448, 320), (256, 416), (96, 32)),
+)

@@ -1,0 +1,1 @@
+"""Pure functions on arrays; their kernels in C where built, in NumPy elsewhere."""

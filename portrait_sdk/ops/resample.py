@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,33 +17,11 @@ from portrait_sdk.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from portrait_sdk.spec import Filter
     from portrait_sdk.types import F32Array, I32Array
 
     F64Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-Kernel: TypeAlias = Literal["nearest", "area", "bilinear", "bicubic", "lanczos4"]
-KERNELS: tuple[str, ...] = get_args(Kernel)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """A resampling filter, named the way a model's spec names it."""
-
-    kernel: Kernel = "area"
-    """``area`` averages the source pixels an output pixel covers when shrinking; when either axis
-    grows it is OpenCV's stand-in, a bilinear whose ramp is one *output* pixel wide."""
-    coefficient: float = -0.75
-    """The bicubic's ``a`` (Keys 1981): -0.75 in OpenCV and torch, -0.5 in Pillow. Others ignore it."""
-    antialias: bool = True
-    """Widen the kernel when shrinking, as Pillow and torch's ``antialias=True`` do. OpenCV does not
-    (its ``area`` needs no widening). ``nearest`` and ``area`` ignore it."""
-
-    def __post_init__(self) -> None:
-        """Refuse a kernel that is not known."""
-        if self.kernel not in KERNELS:
-            raise OptionError(
-                f"resize kernel: expected one of {', '.join(KERNELS)}, got {self.kernel!r}"
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,29 +79,33 @@ def taps_for(
     if min(*source, *target) < 1:
         raise OptionError(f"resize: expected sizes of at least 1 pixel, got {source} to {target}")
     grows = target[0] > source[0] or target[1] > source[1]
-    return _axis(source[0], target[0], filter, grows), _axis(source[1], target[1], filter, grows)
+    kernel = "area-grown" if filter.kernel == "area" and grows else filter.kernel
+    how = (kernel, filter.coefficient, filter.antialias)
+    return _axis(source[0], target[0], *how), _axis(source[1], target[1], *how)
 
 
 @lru_cache(maxsize=64)
-def _axis(source: int, target: int, filter: Filter, grows: bool) -> Taps:  # noqa: A002, FBT001
+def _axis(source: int, target: int, kernel: str, coefficient: float, antialias: bool) -> Taps:  # noqa: FBT001
     step = source / target
     index = np.arange(target, dtype=np.float64)
-    if filter.kernel == "area":
-        first, weights = _area_grown(step, index) if grows else _area(step, index)
-    elif filter.kernel == "nearest":
+    if kernel == "area":
+        first, weights = _area(step, index)
+    elif kernel == "area-grown":
+        first, weights = _area_grown(step, index)
+    elif kernel == "nearest":
         first, weights = np.floor(index * step), np.ones((target, 1))
     else:
-        kernel, support = {
+        curve, support = {
             "bilinear": (_triangle, 1.0),
-            "bicubic": (_cubic(filter.coefficient), 2.0),
+            "bicubic": (_cubic(coefficient), 2.0),
             "lanczos4": (_lanczos4, 4.0),
-        }[filter.kernel]
-        widen = max(1.0, step) if filter.antialias else 1.0
+        }[kernel]
+        widen = max(1.0, step) if antialias else 1.0
         centre = (index + 0.5) * step - 0.5
         first = np.floor(centre - support * widen) + 1
         count = int(np.ceil(2 * support * widen))
         offset = first[:, None] + np.arange(count) - centre[:, None]
-        weights = kernel(offset / widen)
+        weights = curve(offset / widen)
         weights /= weights.sum(axis=1, keepdims=True)
     return _folded(first.astype(np.int64), weights, source)
 

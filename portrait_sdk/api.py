@@ -1,0 +1,353 @@
+"""``load``, ``matte``, ``Matting`` and ``Matte``: photos in, alpha, cutouts and composites out."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from portrait_sdk.errors import ImageError, OptionError
+from portrait_sdk.media.image import DEFAULT_LIMITS, Limits, load_image
+from portrait_sdk.model import registry
+from portrait_sdk.model.session import Session
+from portrait_sdk.ops import compositing, foreground, geometry, postprocess, preprocess
+from portrait_sdk.ops import trimap as trimaps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from portrait_sdk.media.image import Loaded
+    from portrait_sdk.ops.foreground import Method
+    from portrait_sdk.spec import ModelSpec, Precision
+    from portrait_sdk.types import AlphaF32, Cutout, Image, Trimap
+
+Color: TypeAlias = Literal["RGB", "BGR"]
+ImageLike: TypeAlias = Any
+"""A path, encoded bytes, an open binary file, a PIL image, or an array; see ``load_image``."""
+
+_SUBJECT_SHARE = 0.001  # of the pixels at alpha > 0.5; below it a photo counts as empty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Matte:
+    """The result for one photo. Arrays are the caller's to read, not to change."""
+
+    alpha: AlphaF32
+    """float32 (H, W) in [0, 1] at the photo's size; 1 is all foreground. Never stretched: a photo
+    without a person has an alpha near 0 everywhere."""
+    image: Image
+    """uint8 (H, W, 3) RGB: the photo as decoded, upright and in sRGB."""
+    spec: ModelSpec
+    """Of the model that made it."""
+    seconds: dict[str, float]
+    """Wall time of each stage: decode, preprocess, inference, postprocess."""
+    _foregrounds: dict[str, Image] = field(default_factory=dict, repr=False)
+
+    @property
+    def coverage(self) -> float:
+        """Mean of alpha: the share of the photo that is foreground, 0 to 1."""
+        return float(self.alpha.mean())
+
+    @property
+    def has_subject(self) -> bool:
+        """Whether anybody was found: alpha above 0.5 on at least 0.1 % of the pixels."""
+        return np.count_nonzero(self.alpha > 0.5) >= _SUBJECT_SHARE * self.alpha.size  # noqa: PLR2004
+
+    def trimap(self, *, band_radius_px: int | None = None) -> Trimap:
+        """Certain foreground and background, the rest unknown: uint8 (H, W) of 0, 128, 255.
+
+        Args:
+            band_radius_px: The unknown band grows by this; None: 1/100 of the longer side.
+        """
+        return trimaps.trimap_from_alpha(self.alpha, band_radius_px=band_radius_px)
+
+    def foreground(self, method: Method = "multilevel") -> Image:
+        """Estimated foreground colours, uint8 (H, W, 3) RGB, straight; kept after the first call.
+
+        Args:
+            method: See ``estimate_foreground``.
+
+        Raises:
+            OptionError: The method is unknown, or PyMatting is not installed.
+        """
+        if method not in self._foregrounds:
+            self._foregrounds[method] = foreground.estimate_foreground(
+                self.image, self.alpha, method
+            )
+        return self._foregrounds[method]
+
+    def _colours(self, method: Method | None) -> Image:
+        return self.image if method is None else self.foreground(method)
+
+    def cutout(self, method: Method | None = "multilevel") -> Cutout:
+        """The person alone: uint8 (H, W, 4) RGBA, straight alpha.
+
+        Args:
+            method: How foreground colours are estimated; None keeps the photo's own, whose soft
+                edges carry the old background.
+
+        Raises:
+            OptionError: The method is unknown, or PyMatting is not installed.
+        """
+        return compositing.cutout(self._colours(method), self.alpha)
+
+    def composite(self, background: Any, method: Method | None = "multilevel") -> Image:  # noqa: ANN401
+        """The person over another background: uint8 (H, W, 3) RGB.
+
+        Args:
+            background: ``"blur"`` or ``"blur:RADIUS"`` (pixels): the photo's own, out of focus; a
+                colour as (r, g, b) of 0 to 255, ``"#rrggbb"`` or a name; or an image (path, bytes,
+                PIL image, array), scaled to cover the photo and cropped about its centre.
+            method: As for :meth:`cutout`.
+
+        Raises:
+            ImageError: The background is no colour, and no readable image.
+            OptionError: The method or the blur radius is not possible.
+        """
+        behind = resolve_background(background, self)
+        return compositing.composite(self._colours(method), self.alpha, behind)
+
+
+def resolve_background(background: Any, matte: Matte) -> Image:  # noqa: ANN401 - see composite
+    """What ``Matte.composite`` lays the person over: uint8 (H, W, 3), or (1, 1, 3) for a colour."""
+    if isinstance(background, str):
+        kind, colon, radius = background.partition(":")
+        if kind == "blur":
+            try:
+                radius_px = float(radius) if colon else None
+            except ValueError as error:
+                raise OptionError(
+                    f"background {background!r}: expected blur:RADIUS in pixels"
+                ) from error
+            return compositing.blur_background(matte.image, matte.alpha, radius_px)
+        color = compositing.parse_color(background)
+        if color is not None:
+            return np.array(color, np.uint8).reshape(1, 1, 3)
+        if not os.path.exists(background):
+            raise ImageError(
+                f"background {background!r}: expected blur[:RADIUS], a colour (white, #rrggbb, "
+                "r,g,b) or a picture's path, and there is no such file"
+            )
+    elif isinstance(background, tuple | list) and len(background) == 3:  # noqa: PLR2004 - r, g, b
+        if not all(isinstance(v, int | np.integer) and 0 <= v <= 255 for v in background):  # noqa: PLR2004
+            raise ImageError(f"background colour: expected r, g, b of 0 to 255, got {background}")
+        return np.array(background, np.uint8).reshape(1, 1, 3)
+    picture = load_image(background).over_white()
+    return compositing.cover(picture, matte.alpha.shape)
+
+
+class Matting:
+    """An open model: reusable, safe to call from several threads, a context manager."""
+
+    def __init__(self, session: Session) -> None:
+        """Wrap an open session; use :func:`load` to make one."""
+        self._session = session
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that really runs: ``cpu``, ``cuda``, …"""
+        return self._session.provider
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model says about itself."""
+        return self._session.spec
+
+    @property
+    def threads(self) -> int:
+        """Threads of ONNX Runtime within one run."""
+        return self._session.threads
+
+    def matte(
+        self, image: ImageLike, *, color: Color = "RGB", limits: Limits = DEFAULT_LIMITS
+    ) -> Matte:
+        """Matte one photo.
+
+        Args:
+            image: A path, encoded bytes, an open binary file, a PIL image, or an array: uint8,
+                uint16 or float in [0, 1]; (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) or
+                (H, W, 4). A file's EXIF orientation and colour profile are applied. The alpha a
+                picture already has is multiplied into the result; the network is shown it on white.
+            color: Channel order of an array: "RGB" or "BGR" (OpenCV's).
+            limits: Pixels and bytes beyond which a picture is refused before memory is taken.
+
+        Raises:
+            ImageError: The picture cannot be read, or an array has another dtype, shape or range.
+            ClosedError: The model is closed, or was opened in another process.
+            ModelError: ONNX Runtime refuses the run, or alpha is not a number.
+        """
+        return self.matte_many([image], color=color, limits=limits)[0]
+
+    def matte_many(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        color: Color = "RGB",
+        limits: Limits = DEFAULT_LIMITS,
+        batch_size: int = 4,
+    ) -> list[Matte]:
+        """Matte several photos, in order.
+
+        Neighbours that come to the same input size run as one batch where the model has a batch
+        axis; the others one by one.
+
+        Args:
+            images: As for :meth:`matte`.
+            color: Channel order of arrays.
+            limits: As for :meth:`matte`.
+            batch_size: Largest batch.
+
+        Raises:
+            ImageError, ClosedError, ModelError: As :meth:`matte`; nothing is returned then.
+            OptionError: ``batch_size`` is below 1.
+        """
+        if batch_size < 1:
+            raise OptionError(f"batch_size: expected at least 1, got {batch_size}")
+        largest = batch_size if self._session.batches else 1
+        mattes: list[Matte] = []
+        waiting: list[tuple[Loaded, float]] = []
+        size: tuple[int, int] | None = None
+        for image in images:
+            started = time.perf_counter()
+            loaded = load_image(image, color=color, limits=limits)
+            decode_s = time.perf_counter() - started
+            own = geometry.place(loaded.image.shape[:2], self.spec.input.size).input
+            if waiting and (own != size or len(waiting) == largest):
+                mattes += self._run(waiting)
+                waiting = []
+            size = own
+            waiting.append((loaded, decode_s))
+        return mattes + (self._run(waiting) if waiting else [])
+
+    def _run(self, photos: list[tuple[Loaded, float]]) -> list[Matte]:
+        spec = self.spec
+        clock = [time.perf_counter()]
+        batch, places = preprocess.prepare([p.over_white() for p, _ in photos], spec.input)
+        clock.append(time.perf_counter())
+        output = self._session.run(batch)
+        clock.append(time.perf_counter())
+        small = postprocess.network_alpha(output, spec, places[0].input)
+        mattes = []
+        for (photo, decode_s), alpha, place in zip(photos, small, places, strict=True):
+            started = time.perf_counter()
+            full = postprocess.to_photo(alpha, place, photo.image.shape[:2])
+            if photo.source_alpha is not None:
+                full *= photo.source_alpha * np.float32(1 / 255)
+            mattes.append(
+                Matte(
+                    alpha=full,
+                    image=photo.image,
+                    spec=spec,
+                    seconds={
+                        "decode": decode_s,
+                        "preprocess": (clock[1] - clock[0]) / len(photos),
+                        "inference": (clock[2] - clock[1]) / len(photos),
+                        "postprocess": time.perf_counter() - started,
+                    },
+                )
+            )
+        return mattes
+
+    def close(self) -> None:
+        """Let go of the model; again is harmless."""
+        self._session.close()
+
+    def __enter__(self) -> Matting:
+        """Return itself; closed at the end of the ``with`` block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Name, provider and whether it is open."""
+        state = "closed" if self._session.closed else self.provider
+        return f"<Matting {self.spec.name} ({state})>"
+
+
+def load(
+    model: str | os.PathLike[str] | None = None,
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    precision: Precision | None = None,
+    download: bool = False,
+) -> Matting:
+    """Open a model.
+
+    Args:
+        model: A registered name (``portrait models list``), or the path of an .onnx file that
+            describes itself; None: the default model, which lies inside the package.
+        provider: ``auto``: the best that works here. By name (``cpu``, ``cuda``, ``cuda:1``,
+            ``tensorrt``, ``directml``, ``coreml``, …): that one or an error, never another.
+        threads: Of ONNX Runtime within one run; None: the process's budget (see ``set_threads``).
+        precision: The precision the file must have (``fp32``, ``fp16``, ``int8``); None: any.
+        download: Fetch a registered model that is not cached yet. Nothing is fetched otherwise.
+
+    Raises:
+        ModelError: Unknown name, missing or damaged file, or a checkpoint that must be converted
+            first (the message has the command).
+        SpecError: The file does not describe itself, or in a newer schema.
+        ProviderError: A provider asked for by name cannot be had; the message says why.
+        DownloadError: Fetching failed, or the switch PORTRAIT_OFFLINE forbids it.
+        OptionError: ``threads`` or ``precision`` is not possible.
+    """
+    path = registry.resolve(model, download=download)
+    if precision is not None and precision not in ("fp32", "fp16", "int8"):
+        raise OptionError(f"precision: expected fp32, fp16 or int8, got {precision!r}")
+    session = Session(path, provider, threads)
+    if precision is not None and session.spec.precision != precision:
+        session.close()
+        raise OptionError(
+            f"{path}: holds {session.spec.precision}, {precision} was asked for; "
+            f"`portrait convert … --precision {precision}` makes such a file"
+        )
+    return Matting(session)
+
+
+_default_lock = threading.Lock()
+_default: tuple[int, Matting] | None = None
+
+
+def matte(image: ImageLike, *, color: Color = "RGB", limits: Limits = DEFAULT_LIMITS) -> Matte:
+    """Matte one photo with the default model, which is opened at the first call and kept.
+
+    Args:
+        image: See :meth:`Matting.matte`.
+        color: Channel order of an array.
+        limits: Pixels and bytes beyond which a picture is refused.
+
+    Raises:
+        ImageError: The picture cannot be read, or an array has another dtype, shape or range.
+    """
+    return _default_matting().matte(image, color=color, limits=limits)
+
+
+def _default_matting() -> Matting:
+    """One per process: a fork opens its own."""
+    global _default  # noqa: PLW0603 - opened once
+    with _default_lock:
+        if _default is None or _default[0] != os.getpid():
+            _default = os.getpid(), load()
+        return _default[1]
+
+
+def _new_lock() -> None:
+    """The parent's lock may be held by a thread that the fork does not have."""
+    global _default_lock  # noqa: PLW0603 - likewise
+    _default_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)

@@ -1,0 +1,170 @@
+"""``portrait matte``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from portrait_sdk.cli.options import json_option, model_options
+
+if TYPE_CHECKING:
+    from portrait_sdk.api import Matte
+
+_KINDS = ("cutout", "alpha", "foreground", "composite")
+_METHODS = ("multilevel", "blur-fusion", "closed-form", "none")
+_OPAQUE = {"jpeg", "jpg"}
+_FORMATS = ("png", "webp", "tiff", "jpeg")
+
+
+@click.command()
+@click.argument("image", metavar="IN")
+@click.option(
+    "-o", "--out", required=True, metavar="OUT", help="Where to write; - is standard output."
+)
+@click.option(
+    "--output",
+    "kind",
+    type=click.Choice(_KINDS),
+    help="cutout: RGBA with clean colours. alpha: grey. foreground: estimated colours alone. "
+    "composite: over --background.  [default: cutout; composite with --background]",
+)
+@click.option(
+    "--background",
+    metavar="COLOR|FILE|blur[:RADIUS]",
+    help="A colour (white, #1e90ff, 30,144,255), a picture, or the photo's own out of focus "
+    "(radius in pixels).",
+)
+@click.option(
+    "--foreground",
+    "method",
+    type=click.Choice(_METHODS),
+    default="multilevel",
+    show_default=True,
+    help="How edge colours are cleaned of the old background; none keeps the photo's own.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(_FORMATS),
+    help="File format.  [default: by OUT's extension; png for -]",
+)
+@click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG.")
+@model_options
+@json_option
+def matte(  # noqa: PLR0913 - one parameter an option
+    *,
+    image: str,
+    out: str,
+    kind: str | None,
+    background: str | None,
+    method: str,
+    file_format: str | None,
+    quality: int | None,
+    model: str | None,
+    provider: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Cut the person out of the photo IN; - reads standard input.
+
+    Formats go by extension: PNG, WebP, TIFF; JPEG for opaque outputs. The file appears whole or not
+    at all.
+    """
+    kind = _kind(kind, background)
+    file_format = _format(out, file_format, kind)
+    if quality is not None and file_format not in _OPAQUE:
+        raise click.UsageError("--quality goes with a JPEG output")
+    if "-" not in (image, out) and os.path.exists(out) and os.path.samefile(image, out):
+        raise click.UsageError(f"IN and OUT are the same file: {out}")
+
+    import portrait_sdk
+    from portrait_sdk.media.image import encode_image, write_atomic
+
+    if threads is not None:
+        portrait_sdk.set_threads(threads)
+    started = time.perf_counter()
+    source = sys.stdin.buffer if image == "-" else image
+    with portrait_sdk.load(model, provider=provider, threads=threads) as matting:
+        loaded_s = time.perf_counter() - started
+        result = matting.matte(source)
+        seconds = {"load": loaded_s, **result.seconds}
+        clock = time.perf_counter()
+        picture = _picture(result, kind, background, None if method == "none" else method)
+        seconds["compose"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        data = encode_image(picture, file_format, quality=quality)
+        seconds["encode"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        if out == "-":
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            write_atomic(Path(out), data)
+        seconds["write"] = time.perf_counter() - clock
+        if not result.has_subject:
+            click.echo(f"{image}: nobody found in this photo; alpha is (almost) empty", err=True)
+        if as_json:
+            height, width = result.alpha.shape
+            row = {
+                "input": image,
+                "output": out,
+                "kind": kind,
+                "format": file_format,
+                "width": width,
+                "height": height,
+                "model": matting.spec.name,
+                "provider": matting.provider,
+                "threads": matting.threads,
+                "coverage": round(result.coverage, 6),
+                "has_subject": bool(result.has_subject),
+                "bytes": len(data),
+                "seconds": {name: round(value, 6) for name, value in seconds.items()},
+            }
+            # Standard output holds the picture when OUT is -.
+            click.echo(json.dumps(row), err=out == "-")
+
+
+def _kind(kind: str | None, background: str | None) -> str:
+    if kind is None:
+        return "composite" if background is not None else "cutout"
+    if kind == "composite" and background is None:
+        raise click.UsageError("--output composite needs --background")
+    if kind != "composite" and background is not None:
+        raise click.UsageError(f"--background goes with --output composite, not {kind}")
+    return kind
+
+
+def _format(out: str, chosen: str | None, kind: str) -> str:
+    extension = os.path.splitext(out)[1].lower().lstrip(".")
+    names = {"png": "png", "webp": "webp", "tif": "tiff", "tiff": "tiff"}
+    names |= {"jpg": "jpeg", "jpeg": "jpeg"}
+    found = chosen or ("png" if out == "-" else names.get(extension))
+    if found is None:
+        raise click.UsageError(
+            f"{out}: expected the extension .png, .webp, .tiff or .jpg, or --format"
+        )
+    if kind == "cutout" and found == "jpeg":
+        raise click.UsageError(
+            "a cutout has alpha and JPEG has none: choose .png, .webp or .tiff, "
+            "or --output composite --background white"
+        )
+    return found
+
+
+def _picture(result: Matte, kind: str, background: str | None, method: Any) -> Any:  # noqa: ANN401
+    """The array to write: grey, RGB or RGBA."""
+    if kind == "alpha":
+        from portrait_sdk.ops.kernels import quantize
+
+        return quantize(result.alpha)
+    if kind == "foreground":
+        return result.image if method is None else result.foreground(method)
+    if kind == "composite":
+        return result.composite(background, method)
+    return result.cutout(method)

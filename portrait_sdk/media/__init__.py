@@ -1,0 +1,17 @@
+"""Pictures in and out of files: the one place where codecs are used, imported when first needed."""
+
+from portrait_sdk.media.atomic import write_atomic
+from portrait_sdk.media.encode import encode_image, output_format, save_image
+from portrait_sdk.media.limits import DEFAULT_LIMITS, Limits
+from portrait_sdk.media.load import Loaded, load_image
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Limits",
+    "Loaded",
+    "encode_image",
+    "load_image",
+    "output_format",
+    "save_image",
+    "write_atomic",
+]

@@ -1,0 +1,96 @@
+"""Writing a file so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from portrait_sdk.errors import OutputError
+
+_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
+    """Write ``data`` to ``path``; whatever happens, the file is the old one or the new one, whole.
+
+    A temporary file in the same folder (``.portrait-*.part``) is written, synced and renamed. A new
+    file gets the permissions any new file would; an existing one keeps its own, and one that may
+    not be written is refused. Through a symbolic link the file it leads to is replaced. Devices,
+    pipes and ``/dev/stdout`` are written straight, since they cannot be renamed onto.
+
+    Raises:
+        OutputError: It cannot be written; the temporary file is gone.
+    """
+    name = os.fsdecode(path)
+    try:
+        state = _stat(name)
+        if state is not None and _is_stream(name, state):
+            with Path(name).open("wb") as file:
+                file.write(data)
+            return
+        target = Path(os.path.realpath(name))
+        problem = _problem(name, state, target)
+        if problem is None:
+            _replace(target, data, None if state is None else stat.S_IMODE(state.st_mode))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise OutputError(f"{name!r}: cannot be written: {reason or error}") from error
+    if problem is not None:
+        raise OutputError(f"{name!r}: {problem}")
+
+
+def _is_stream(name: str, state: os.stat_result) -> bool:
+    other = not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode))
+    return other or name.startswith(_STREAMS)
+
+
+def _problem(name: str, state: os.stat_result | None, target: Path) -> str | None:
+    """Say what stands in the way, where it can be said better than the system does."""
+    if name == "" or (state is None and name.endswith(os.sep)):
+        return "expected the name of a file"
+    if state is not None and stat.S_ISDIR(state.st_mode):
+        return "is a folder; expected the name of a file"
+    if not target.parent.is_dir():
+        return f"the folder {str(target.parent)!r} does not exist; create it first"
+    if state is not None and not os.access(target, os.W_OK):
+        return "cannot be written: its permissions forbid it"
+    return None
+
+
+def _stat(name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name)  # noqa: PTH116 - Path would drop a trailing slash
+    except FileNotFoundError:
+        return None
+
+
+def _replace(target: Path, data: bytes | bytearray | memoryview, mode: int | None) -> None:
+    part = target.parent / f".portrait-{secrets.token_hex(8)}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        # 0o666 less the umask, as for any new file; tempfile would make it private.
+        with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
+            if mode is not None:
+                part.chmod(mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except BaseException:  # Ctrl-C too
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last through a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

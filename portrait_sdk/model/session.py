@@ -1,0 +1,174 @@
+"""One open model on one provider."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from portrait_sdk.errors import ClosedError, ModelError, ProviderError
+from portrait_sdk.model import onnx_file, providers
+from portrait_sdk.ops import threads as thread_budget
+from portrait_sdk.spec import METADATA_KEY, ModelSpec, missing_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portrait_sdk.types import F32Array
+
+_SEVERITY_ERROR = 3  # ONNX Runtime's: what it warns of, we check ourselves
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """The spec inside an .onnx file, without opening its graph.
+
+    Raises:
+        SpecError: The file has none, a newer one, or one that contradicts itself.
+        ModelError: The file is missing, not ONNX, or its data lies outside its folder.
+    """
+    text = onnx_file.read(path).metadata.get(METADATA_KEY)
+    if text is None:
+        raise missing_spec(str(path))
+    return ModelSpec.from_json(text, str(path))
+
+
+class Session:
+    """An open model; safe to run from several threads at once.
+
+    Attributes:
+        spec: What the file says about itself.
+        path: The file.
+        provider: The provider that runs it, by our short name; the truth, not the wish.
+        threads: Of ONNX Runtime, within one run.
+        batches: Whether the graph takes more than one photo at once.
+    """
+
+    def __init__(self, path: Path, provider: str = "auto", threads: int | None = None) -> None:
+        """Open a model.
+
+        Args:
+            path: An .onnx file that describes itself.
+            provider: ``auto`` or a name; see ``providers.choose``.
+            threads: Within one run; None: the process's budget.
+
+        Raises:
+            SpecError: The file does not describe itself, or names inputs the graph does not have.
+            ModelError: It is missing, damaged, or leads outside its folder.
+            ProviderError: A provider asked for by name cannot be had.
+            OptionError: ``threads`` is no whole number of at least 1.
+        """
+        if threads is not None:
+            thread_budget.check(threads, "threads")
+        self.spec = read_spec(path)
+        name, device = providers.choose(provider)
+        import onnxruntime
+
+        self.path, self.threads = path, threads or thread_budget.budget()
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = self.threads
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = _SEVERITY_ERROR
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path), settings, providers=providers.options(name, device)
+            )
+        except Exception as error:
+            # ONNX Runtime has no common base class for what it raises here.
+            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ModelError(f"{path}: ONNX Runtime cannot open it: {why}") from error
+        active = session.get_providers()
+        if providers.KNOWN[name] not in active:
+            raise ProviderError(
+                f"provider {name!r} was asked for and ONNX Runtime fell back to {active[0]}; "
+                f"{providers.probe(name).reason}; `portrait doctor` tells more"
+            )
+        self.provider = name if device == 0 else f"{name}:{device}"
+        self._check_names(session)
+        self._session: Any = session
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        batch = next(i for i in session.get_inputs() if i.name == self.spec.input.name).shape[0]
+        self.batches = not isinstance(batch, int)
+        self._constants = self._fixed_inputs(session)
+        self._dtype = self._dtypes(session)[self.spec.input.name]
+
+    def _check_names(self, session: Any) -> None:  # noqa: ANN401 - no stubs
+        spec = self.spec
+        inputs = {i.name for i in session.get_inputs()}
+        outputs = {o.name for o in session.get_outputs()}
+        needed = {spec.input.name, *spec.constants, *(s.input for s in spec.states)}
+        if needed != inputs:
+            raise ModelError(
+                f"{self.path}: its description names the inputs {sorted(needed)}, "
+                f"the graph has {sorted(inputs)}"
+            )
+        wanted = {o.name for o in spec.outputs} | {s.output for s in spec.states}
+        if not wanted <= outputs:
+            raise ModelError(
+                f"{self.path}: its description names the outputs {sorted(wanted)}, "
+                f"the graph has {sorted(outputs)}"
+            )
+
+    def _dtypes(self, session: Any) -> dict[str, type[np.floating[Any]]]:  # noqa: ANN401
+        kinds = {}
+        for item in session.get_inputs():
+            if item.type not in _DTYPES:
+                raise ModelError(
+                    f"{self.path}: input {item.name!r}: expected float or float16, got {item.type}"
+                )
+            kinds[item.name] = _DTYPES[item.type]
+        return kinds
+
+    def _fixed_inputs(self, session: Any) -> dict[str, np.ndarray[Any, Any]]:  # noqa: ANN401
+        """States before the first frame, and inputs that keep one value."""
+        kinds = self._dtypes(session)
+        fixed = {s.input: np.zeros(s.shape, kinds[s.input]) for s in self.spec.states}
+        for name, values in self.spec.constants.items():
+            fixed[name] = np.array(values, kinds[name])
+        return fixed
+
+    def run(self, batch: F32Array) -> np.ndarray[Any, Any]:
+        """Run the graph on prepared photos and return its raw alpha output.
+
+        Args:
+            batch: float32, laid out as the spec says; see ``ops.preprocess.prepare``.
+
+        Raises:
+            ClosedError: Closed, or this is another process than the one that opened it.
+            ModelError: ONNX Runtime refuses the run.
+        """
+        session = self._open_session()
+        feed = {self.spec.input.name: batch.astype(self._dtype, copy=False), **self._constants}
+        try:
+            output: np.ndarray[Any, Any] = session.run([self.spec.alpha.name], feed)[0]
+        except Exception as error:
+            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ModelError(
+                f"{self.path}: ONNX Runtime cannot run it on {self.provider} "
+                f"with input {batch.shape}: {why}"
+            ) from error
+        return output
+
+    def _open_session(self) -> Any:  # noqa: ANN401 - no stubs
+        if self._pid != os.getpid():
+            raise ClosedError(
+                f"model {self.spec.name!r} was opened in process {self._pid} and this is its fork "
+                f"{os.getpid()}: load it again here, or start workers with 'spawn'"
+            )
+        session = self._session
+        if session is None:
+            raise ClosedError(f"model {self.spec.name!r} is closed: load it again")
+        return session
+
+    def close(self) -> None:
+        """Let go of the model; again is harmless. Runs under way in other threads end normally."""
+        with self._lock:
+            self._session = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._session is None

@@ -1,0 +1,1 @@
+"""The models inside the package, as .onnx files."""

@@ -1,0 +1,188 @@
+"""The kernels as the rest of the package calls them: compiled where built, else NumPy; over threads.
+
+Which implementation runs is decided once. ``PORTRAIT_NO_EXTENSION=1`` chooses NumPy for the process.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from portrait_sdk.ops import threads
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from portrait_sdk.ops.resample import Taps
+    from portrait_sdk.types import AlphaF32, Cutout, F32Array, Image, ImageF32, Planes, U8Array
+
+
+def _choose() -> tuple[ModuleType, str, str | None]:
+    from portrait_sdk.ops import _kernels_numpy
+
+    if os.environ.get("PORTRAIT_NO_EXTENSION", "") not in ("", "0"):
+        return _kernels_numpy, "numpy", "PORTRAIT_NO_EXTENSION is set"
+    try:
+        from portrait_sdk.ops import _kernels
+    except ImportError as error:
+        return _kernels_numpy, "numpy", str(error)
+    return _kernels, os.environ.get("PS_FORCE_ISA") or _kernels.isas()[0], None
+
+
+_run, ISA, WHY_NUMPY = _choose()
+"""``ISA``: the instruction set in use, or ``numpy``. ``WHY_NUMPY``: why there is no extension."""
+
+
+def _dense(array: Any) -> Any:  # noqa: ANN401 - keeps the array's type
+    return np.ascontiguousarray(array)
+
+
+def resize_to_planes(
+    image: Image,
+    out: Planes,
+    taps: tuple[Taps, Taps],
+    scale: F32Array,
+    offset: F32Array,
+    *,
+    reverse: bool,
+) -> None:
+    """Resize, reorder, normalise and transpose into ``out``; see ``_kernels_numpy``.
+
+    Args:
+        image: uint8 (H, W, 3).
+        out: float32 (3, h, w), written; any strides.
+        taps: Of the vertical and the horizontal axis.
+        scale: float32 (3,).
+        offset: float32 (3,).
+        reverse: Plane c takes channel 2 - c.
+    """
+    image = _dense(image)
+    vertical, horizontal = taps
+
+    def band(first: int, last: int) -> None:
+        rows = vertical.rows(first, last)
+        _run.resize_to_planes(
+            image,
+            out[:, first:last],
+            rows.start,
+            rows.weights,
+            horizontal.start,
+            horizontal.weights,
+            scale,
+            offset,
+            reverse,
+        )
+
+    threads.over_rows(out.shape[1], image.nbytes // out.shape[1] + 1, band)
+
+
+def resize_alpha(alpha: AlphaF32, out: AlphaF32 | U8Array, taps: tuple[Taps, Taps]) -> None:
+    """Resize alpha to ``out`` (float32 or rounded uint8), clamped to [0, 1]; see ``_kernels_numpy``."""
+    alpha = _dense(alpha)
+    vertical, horizontal = taps
+
+    def band(first: int, last: int) -> None:
+        rows = vertical.rows(first, last)
+        _run.resize_alpha(
+            alpha, out[first:last], rows.start, rows.weights, horizontal.start, horizontal.weights
+        )
+
+    threads.over_rows(out.shape[0], out.shape[1] * 8, band)
+
+
+def quantize(alpha: AlphaF32) -> U8Array:
+    """Alpha as uint8: ``round(255 * clamp(alpha, 0, 1))``, never truncated."""
+    alpha = _dense(alpha)
+    out = np.empty(alpha.shape, np.uint8)
+    threads.over_rows(
+        out.shape[0], out.shape[1] * 5, lambda a, b: _run.quantize(alpha[a:b], out[a:b])
+    )
+    return out
+
+
+def cutout(foreground: Image, alpha: AlphaF32) -> Cutout:
+    """Straight colours and rounded alpha side by side, uint8 (H, W, 4)."""
+    foreground, alpha = _dense(foreground), _dense(alpha)
+    out = np.empty((*alpha.shape, 4), np.uint8)
+    threads.over_rows(
+        out.shape[0],
+        out.shape[1] * 11,
+        lambda a, b: _run.cutout(foreground[a:b], alpha[a:b], out[a:b]),
+    )
+    return out
+
+
+def composite(foreground: Image, alpha: AlphaF32, background: Image) -> Image:
+    """``round(alpha * F + (1 - alpha) * B)``; ``background`` (H, W, 3) or (1, 1, 3)."""
+    foreground, alpha, background = _dense(foreground), _dense(alpha), _dense(background)
+    out = np.empty(foreground.shape, np.uint8)
+    whole = background.shape[:2] == (1, 1)
+    threads.over_rows(
+        out.shape[0],
+        out.shape[1] * 13,
+        lambda a, b: _run.composite(
+            foreground[a:b], alpha[a:b], background if whole else background[a:b], out[a:b]
+        ),
+    )
+    return out
+
+
+def premultiply(straight: Cutout) -> Cutout:
+    """Colours times alpha, rounded; uint8 (H, W, 4)."""
+    straight = _dense(straight)
+    out = np.empty_like(straight)
+    threads.over_rows(
+        out.shape[0], out.shape[1] * 8, lambda a, b: _run.premultiply(straight[a:b], out[a:b])
+    )
+    return out
+
+
+def unpremultiply(premultiplied: Cutout) -> Cutout:
+    """Colours divided by alpha, rounded; 0 where alpha is 0; uint8 (H, W, 4)."""
+    premultiplied = _dense(premultiplied)
+    out = np.empty_like(premultiplied)
+    threads.over_rows(
+        out.shape[0],
+        out.shape[1] * 8,
+        lambda a, b: _run.unpremultiply(premultiplied[a:b], out[a:b]),
+    )
+    return out
+
+
+def blur_fusion(
+    image: ImageF32, alpha: AlphaF32, foreground: ImageF32, background: ImageF32, size: int
+) -> tuple[ImageF32, ImageF32]:
+    """One pass of blur fusion with boxes of ``size`` pixels: new foreground and background."""
+    image, alpha = _dense(image), _dense(alpha)
+    front, back = np.empty_like(image), np.empty_like(image)
+    _run.blur_fusion(image, alpha, _dense(foreground), _dense(background), front, back, size)
+    return front, back
+
+
+def multilevel(  # noqa: PLR0913 - the method's own parameters
+    image: ImageF32,
+    alpha: AlphaF32,
+    *,
+    regularization: float,
+    gradient_weight: float,
+    small_size: int,
+    small_iterations: int,
+    big_iterations: int,
+) -> tuple[ImageF32, ImageF32]:
+    """Multi-level foreground and background colours; see ``_kernels_numpy.multilevel``."""
+    image, alpha = _dense(image), _dense(alpha)
+    front, back = np.empty_like(image), np.empty_like(image)
+    _run.multilevel(
+        image,
+        alpha,
+        front,
+        back,
+        regularization,
+        gradient_weight,
+        small_size,
+        small_iterations,
+        big_iterations,
+    )
+    return front, back

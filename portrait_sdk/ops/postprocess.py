@@ -1,0 +1,82 @@
+"""A network's output to alpha at the photo's size, as the model's spec says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from portrait_sdk.errors import ModelError
+from portrait_sdk.ops import kernels, resample
+from portrait_sdk.spec import Filter
+
+if TYPE_CHECKING:
+    from portrait_sdk.ops.geometry import Letterbox
+    from portrait_sdk.spec import ModelSpec
+    from portrait_sdk.types import AlphaF32, F32Array
+
+_BACK = Filter(kernel="bilinear", antialias=True)
+
+
+def network_alpha(output: Any, spec: ModelSpec, size: tuple[int, int]) -> F32Array:  # noqa: ANN401
+    """The subject's channel with its activation applied, one per photo of the batch.
+
+    Args:
+        output: The graph's alpha output: (N, C, h, w), (N, h, w, C) for the layout NHWC, or
+            (N, h, w); any float dtype.
+        spec: The model's.
+        size: Height and width the input had.
+
+    Returns:
+        float32 (N, h, w), not yet clamped.
+
+    Raises:
+        ModelError: Another shape than the spec lets expect, or values that are not numbers.
+    """
+    values = np.asarray(output, np.float32)
+    channels_axis = 3 if spec.input.layout == "NHWC" else 1
+    if values.ndim == 3:  # noqa: PLR2004 - (N, h, w)
+        values = np.expand_dims(values, channels_axis)
+    if values.ndim != 4:  # noqa: PLR2004
+        raise _unexpected(spec, size, values)
+    values = np.moveaxis(values, channels_axis, 1)
+    if values.shape[2:] != size or values.shape[1] <= spec.alpha.channel:
+        raise _unexpected(spec, size, values)
+    if spec.alpha.activation == "softmax":
+        shifted = np.exp(values - values.max(axis=1, keepdims=True))
+        values = shifted / shifted.sum(axis=1, keepdims=True)
+    alpha = values[:, spec.alpha.channel]
+    if spec.alpha.activation == "sigmoid":
+        # exp of a large number overflows to inf, and 1 / inf is the right answer, 0.
+        with np.errstate(over="ignore"):
+            alpha = 1 / (1 + np.exp(-alpha))
+    if not np.isfinite(alpha).all():
+        raise ModelError(
+            f"model {spec.name!r}: its alpha holds NaN or infinite values; "
+            "`portrait verify` compares the file with its source"
+        )
+    return np.asarray(alpha, np.float32)
+
+
+def _unexpected(spec: ModelSpec, size: tuple[int, int], values: F32Array) -> ModelError:
+    return ModelError(
+        f"model {spec.name!r}: output {spec.alpha.name!r}: expected {size[0]} x {size[1]} values of "
+        f"channel {spec.alpha.channel} in layout {spec.input.layout}, got shape {values.shape}"
+    )
+
+
+def to_photo(alpha: F32Array, place: Letterbox, size: tuple[int, int]) -> AlphaF32:
+    """Undo the letterbox, resize bilinearly to the photo's size, clamp.
+
+    Args:
+        alpha: float32 (h, w) at the input's size.
+        place: Where the photo lay.
+        size: Height and width of the photo.
+
+    Returns:
+        float32 (H, W) in [0, 1].
+    """
+    inner = alpha[place.rows, place.columns]
+    out = np.empty(size, np.float32)
+    kernels.resize_alpha(inner, out, resample.taps_for(inner.shape, size, _BACK))
+    return out

