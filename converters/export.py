@@ -27,7 +27,9 @@ OPSET = 18
 _HALF_FROM = 256  # values; smaller tensors are not worth a Cast node
 
 
-def describe(architecture: Architecture, name: str, license_name: str, checkpoint: bytes) -> ModelSpec:
+def describe(
+    architecture: Architecture, name: str, license_name: str, checkpoint: bytes
+) -> ModelSpec:
     """The spec of a model converted from ``checkpoint``.
 
     Args:
@@ -160,7 +162,9 @@ def store_half(model: onnx.ModelProto) -> None:
         with np.errstate(over="ignore"):
             half = full.astype(np.float16)
         if not np.isfinite(half).all():
-            raise ModelError(f"weight {tensor.name}: values up to {np.abs(full).max():g} pass float16")
+            raise ModelError(
+                f"weight {tensor.name}: values up to {np.abs(full).max():g} pass float16"
+            )
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(half, f"{name}_half"))
         casts.append(helper.make_node("Cast", [f"{name}_half"], [name], f"widen_{name}", to=1))

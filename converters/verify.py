@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from portrait_sdk.model import runtime
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,9 +56,9 @@ def compare(data: bytes, module: nn.Module, architecture: Architecture) -> Repor
         module: In evaluation mode.
         architecture: Of both.
     """
-    import onnxruntime
     import torch
 
+    onnxruntime = runtime.onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])

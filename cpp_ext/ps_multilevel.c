@@ -353,13 +353,9 @@ ps_level_run(const ps_multilevel_impl *impl, ps_level *level, ps_in image, ps_in
             impl->invert(row.solid, row.across, row.above, ps_level_below(level, t - 1), row.f_b0,
                          row.b_b1, row.cross, w);
         }
-        for (size_t s = 0; s < sweeps && 2 * s + 1 <= t; s++) {
-            const size_t y = t - 1 - 2 * s;
+        for (size_t s = t > h ? (t - h + 1) / 2 : 0; s < sweeps && 2 * s + 1 <= t; s++) {
             ps_sweep sweep;
-            if (y >= h) {
-                continue;
-            }
-            ps_level_sweep(level, y, &sweep);
+            ps_level_sweep(level, t - 1 - 2 * s, &sweep);
             if (waits) {
                 impl->solve_two(&waiting, &sweep, w);
             } else {

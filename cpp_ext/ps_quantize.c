@@ -40,23 +40,6 @@ ps_quantize_avx2(const float *restrict alpha, uint8_t *restrict out, size_t n)
     }
     ps_quantize_scalar(alpha + i, out + i, n - i); /* the last 0-31 values */
 }
-
-PS_AVX512 static void
-ps_quantize_avx512(const float *restrict alpha, uint8_t *restrict out, size_t n)
-{
-    const __m512 zero = _mm512_setzero_ps();
-    const __m512 one = _mm512_set1_ps(1.0f);
-    const __m512 scale = _mm512_set1_ps(255.0f);
-    size_t i = 0;
-
-    for (; i + 16 <= n; i += 16) {
-        __m512 a = _mm512_loadu_ps(alpha + i);
-        a = _mm512_min_ps(_mm512_max_ps(a, zero), one);
-        __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(a, scale));
-        _mm_storeu_si128((__m128i *)(void *)(out + i), _mm512_cvtepi32_epi8(v));
-    }
-    ps_quantize_scalar(alpha + i, out + i, n - i);
-}
 #endif
 
 #if PS_ARM64
@@ -84,7 +67,6 @@ ps_quantize_neon(const float *restrict alpha, uint8_t *restrict out, size_t n)
 
 const ps_quantize_impl ps_quantize_impls[] = { /* best first, scalar last */
 #if PS_X86
-    {{"avx512", PS_CPU_AVX512}, ps_quantize_avx512},
     {{"avx2", PS_CPU_AVX2}, ps_quantize_avx2},
 #endif
 #if PS_ARM64

@@ -18,13 +18,10 @@ typedef struct ps_resize_impl {
     /* out[i] = sum(weights[j] * rows[j][i]) over k rows `stride` bytes apart. */
     void (*vertical_u8)(const uint8_t *rows, ptrdiff_t stride, const float *weights, size_t k,
                         float *restrict out, size_t n);
-    /* One row of RGB, 1 float past its end readable, to three planes of x->n values each, times
-     * scale[c] plus offset[c]. Plane c is channel order[c]. */
+    /* One row of RGB, 1 float past its end readable, to three planes of x->n values each: channel c
+     * times scale[c] plus offset[c] to planes[c]. */
     void (*horizontal_rgb)(const float *row, const ps_taps *x, const float *scale,
-                           const float *offset, const size_t *order, float *const *planes);
-    /* One row of alpha. by_tap holds x->weights transposed, (k, n). */
-    void (*horizontal)(const float *restrict row, const ps_taps *x, const float *by_tap,
-                       float *restrict out);
+                           const float *offset, float *const *planes);
     /* out[i] = clamp(sum(weights[j] * rows[j][i])), and the same rounded to 8 bits. */
     void (*vertical_f32)(const float *const *rows, const float *weights, size_t k,
                          float *restrict out, size_t n);

@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from portrait_sdk import __version__
-from portrait_sdk.model import cache, providers
+from portrait_sdk.model import cache, providers, runtime
 from portrait_sdk.ops import kernels, threads
 
 _LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "click")
@@ -21,7 +21,8 @@ def report() -> dict[str, Any]:
 
     Returns:
         ``portrait_sdk``, ``python``, ``platform``; ``libraries`` (name → version or None);
-        ``runtimes`` (ONNX Runtime distributions); ``conflict`` (text or None); ``providers`` (a list
+        ``runtimes`` (ONNX Runtime distributions); ``conflict`` (text or None); ``telemetry``
+        (whether ONNX Runtime's is on); ``providers`` (a list
         of name, usable, reason); ``auto`` (the provider it would choose); ``kernels`` (instruction
         set in use, those usable, why there is no extension); ``threads`` (budget, available, CPUs);
         ``cache`` (folder, whether it exists, whether offline).
@@ -34,6 +35,7 @@ def report() -> dict[str, Any]:
         "libraries": {name: _version(name) for name in (*_LIBRARIES, *_OPTIONAL)},
         "runtimes": providers.runtimes(),
         "conflict": providers.conflict(),
+        "telemetry": not runtime.telemetry_off(),
         "providers": [_status(name) for name in providers.KNOWN],
         "auto": providers.choose("auto")[0],
         "kernels": {"isa": kernels.ISA, "usable": usable, "why_numpy": kernels.WHY_NUMPY},
@@ -82,6 +84,9 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(f"{name:<24} {version or 'not installed'}{optional}")
     for name, version in found["runtimes"].items():
         lines.append(f"{name:<24} {version}")
+    lines.append(
+        "telemetry    " + ("on, as ORT_DISABLE_TELEMETRY says" if found["telemetry"] else "off")
+    )
     if found["conflict"]:
         lines.append(f"CONFLICT     {found['conflict']}")
     lines.append("providers")

@@ -67,7 +67,7 @@ class SizePolicy:
     multiple: int = 1
     """Height and width are multiples of this many pixels."""
     rounding: Rounding = "nearest"
-    """How a side comes to a multiple."""
+    """How a side, in whole pixels (rounded down), comes to a multiple."""
     fit: Fit = "stretch"
     """``stretch``: the photo fills the input, its aspect may change. ``letterbox``: the aspect is
     kept, the photo is centred and the rest is ``pad``."""
@@ -166,7 +166,9 @@ class ModelSpec:
         try:
             table = json.loads(text)
         except ValueError as error:
-            raise SpecError(f"{where}: its {METADATA_KEY!r} metadata is not JSON: {error}") from error
+            raise SpecError(
+                f"{where}: its {METADATA_KEY!r} metadata is not JSON: {error}"
+            ) from error
         if not isinstance(table, dict):
             raise SpecError(
                 f"{where}: its {METADATA_KEY!r} metadata: expected a JSON object, "

@@ -237,7 +237,8 @@ import portrait_sdk
 assert portrait_sdk.matte({str(astronaut)!r}).has_subject
 """
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "c")}
-    environment.pop("PORTRAIT_CACHE_DIR", None)
+    for name in ("PORTRAIT_CACHE_DIR", "ORT_DISABLE_TELEMETRY"):
+        environment.pop(name, None)
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
     assert list(tmp_path.iterdir()) == []
 

@@ -84,13 +84,16 @@ def _warp(array: Any, matrix: F32, size: tuple[int, int], border: int) -> F32:  
 
 
 def _turn_about(
-    centre: tuple[float, float], to: tuple[float, float], scale: tuple[float, float], turn_deg: float
+    centre: tuple[float, float],
+    to: tuple[float, float],
+    scale: tuple[float, float],
+    turn_deg: float,
 ) -> F32:
     """The affine map that scales, turns, and takes ``centre`` to ``to`` (both x, y)."""
     angle = np.deg2rad(turn_deg)
-    linear = np.array(
-        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    ) @ np.diag(scale)
+    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag(
+        scale
+    )
     shift = np.array(to) - linear @ np.array(centre)
     return np.asarray(np.column_stack((linear, shift)), np.float32)
 

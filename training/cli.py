@@ -86,7 +86,9 @@ def curves(*, folder: Path) -> None:
 @click.option("--data", type=_FOLDER, required=True)
 @click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_recipe
-@click.option("--side", "sides", type=int, multiple=True, help="Long sides to try; several allowed.")
+@click.option(
+    "--side", "sides", type=int, multiple=True, help="Long sides to try; several allowed."
+)
 def select(*, data: Path, checkpoint: Path, recipe_path: Path, sides: tuple[int, ...]) -> None:
     """Score a checkpoint on the held-out pictures at several input sizes (never on validation)."""
     from dataclasses import replace

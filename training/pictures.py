@@ -85,10 +85,10 @@ def split(root: Path, recipe: DataRecipe) -> Split:
         street_validation=tuple(
             street(i) for i in (root / "ccp/validation.txt").read_text("ascii").split()
         ),
-        officials_train=tuple(
-            o for n, o in enumerate(officials) if n % recipe.hold_out_every != 0
+        officials_train=tuple(o for n, o in enumerate(officials) if n % recipe.hold_out_every != 0),
+        officials_select=tuple(
+            o for n, o in enumerate(officials) if n % recipe.hold_out_every == 0
         ),
-        officials_select=tuple(o for n, o in enumerate(officials) if n % recipe.hold_out_every == 0),
     )
 
 

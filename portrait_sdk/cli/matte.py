@@ -80,7 +80,7 @@ def matte(  # noqa: PLR0913 - one parameter an option
     file_format = _format(out, file_format, kind)
     if quality is not None and file_format not in _OPAQUE:
         raise click.UsageError("--quality goes with a JPEG output")
-    if "-" not in (image, out) and os.path.exists(out) and os.path.samefile(image, out):
+    if "-" not in (image, out) and _same_file(image, out):
         raise click.UsageError(f"IN and OUT are the same file: {out}")
 
     import portrait_sdk
@@ -128,6 +128,13 @@ def matte(  # noqa: PLR0913 - one parameter an option
             }
             # Standard output holds the picture when OUT is -.
             click.echo(json.dumps(row), err=out == "-")
+
+
+def _same_file(image: str, out: str) -> bool:
+    try:
+        return os.path.samefile(image, out)
+    except OSError:  # either is missing: reading or writing says so
+        return False
 
 
 def _kind(kind: str | None, background: str | None) -> str:

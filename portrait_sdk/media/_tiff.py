@@ -48,7 +48,8 @@ _PIXEL_TAGS = {
     *(266, 278, 292, 320, 347, 529, 530, 531, 532),  # fill order, rows, T4, palette, JPEG, YCbCr
 }
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}
-_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_INTEGERS = {1: "B", 3: "H", 4: "I"}
+_LONG, _LONG8 = 4, 16
 _WHITE_IS_ZERO, _CMYK = 0, 5
 _HORIZONTAL, _PREMULTIPLIED, _UNSPECIFIED, _JPEG, _SEPARATE = 2, 1, 0, 7, 2
 _SIXTEEN = {0: 1, 1: 1, 2: 3, _CMYK: 4}
@@ -57,6 +58,7 @@ _AS = {1: 1, 2: 1, 3: 2, 4: 2}
 """Photometric interpretation under which Pillow decodes this many 8-bit channels untouched."""
 _FULL = 65535
 _PIECE_SLACK = 2**20
+_FIELD_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,6 @@ class _Directory:
     """The tags of the first page: type, count and the value's bytes."""
 
     order: str
-    big: bool
     tags: dict[int, tuple[int, int, bytes]]
 
     def ints(self, tag: int, default: Sequence[int] = ()) -> tuple[int, ...]:
@@ -82,8 +83,8 @@ class _Directory:
         for tag, values in changes.items():
             if values:
                 packed = struct.pack(f"{self.order}{len(values)}I", *values)
-                tags[tag] = (4, len(values), packed)
-        return _Directory(order=self.order, big=self.big, tags=tags)
+                tags[tag] = (_LONG, len(values), packed)
+        return _Directory(order=self.order, tags=tags)
 
 
 def read(data: bytes, check: CheckSize) -> Decoded:
@@ -130,8 +131,15 @@ def _parse(data: bytes) -> _Directory:
             (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, at)
         if at + size > len(data) or size == 0:
             raise DamagedError(f"it is truncated or damaged: tag {tag} has no value in the file")
-        tags[tag] = (kind, n, data[at : at + size])
-    return _Directory(order=order, big=big, tags=tags)
+        value = data[at : at + size]
+        if kind == _LONG8:
+            kind, value = _LONG, _narrowed(value, n, order)
+        tags[tag] = (kind, n, value)
+    return _Directory(order=order, tags=tags)
+
+
+def _narrowed(value: bytes, count: int, order: str) -> bytes:
+    return struct.pack(f"{order}{count}I", *struct.unpack(f"{order}{count}Q", value))
 
 
 def _check_pieces(page: _Directory, length: int, width: int, height: int) -> None:
@@ -167,25 +175,23 @@ def _open(data: bytes, page: _Directory) -> Pil.Image:
 
 
 def _rebuild(data: bytes, page: _Directory) -> bytes:
-    """Append a directory of the pixel tags alone and lead the header to it."""
-    order, big = page.order, page.big
-    field = 8 if big else 4
+    """Append a directory of the pixel tags alone and lead the header, a classic one, to it."""
+    order = page.order
     tags = sorted(tag for tag in page.tags if tag in _PIXEL_TAGS)
     out = bytearray(data)
     entries = []
     for tag in tags:
         kind, count, value = page.tags[tag]
-        if len(value) > field:
-            out += bytes(-len(out) % 8)
-            packed = struct.pack(order + ("Q" if big else "I"), len(out))
+        if len(value) > _FIELD_BYTES:
+            out += bytes(-len(out) % 4)
+            packed = struct.pack(order + "I", len(out))
             out += value
         else:
-            packed = value.ljust(field, b"\0")
-        entries.append(struct.pack(order + ("HHQ" if big else "HHI"), tag, kind, count) + packed)
-    out += bytes(-len(out) % 8)
-    at = len(out)
-    out += struct.pack(order + ("Q" if big else "H"), len(entries)) + b"".join(entries) + bytes(8)
-    struct.pack_into(order + ("Q" if big else "I"), out, 8 if big else 4, at)
+            packed = value.ljust(_FIELD_BYTES, b"\0")
+        entries.append(struct.pack(order + "HHI", tag, kind, count) + packed)
+    out += bytes(-len(out) % 4)
+    struct.pack_into(order + "HI", out, 2, 42, len(out))
+    out += struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4)
     return bytes(out)
 
 
@@ -210,7 +216,8 @@ def _read_16(data: bytes, page: _Directory, width: int, height: int) -> _Split:
         samples = samples[..., :inks]
     elif count > inks and extra == _PREMULTIPLIED:
         alpha = samples[..., inks:].astype(np.uint64)
-        straight = (samples[..., :inks] * np.uint64(_FULL) + alpha // 2) // np.maximum(alpha, 1)
+        straight = samples[..., :inks].astype(np.uint64) * _FULL + alpha // 2
+        straight //= np.maximum(alpha, 1)
         samples[..., :inks] = np.minimum(straight, _FULL)
     return from_u16(samples)
 

@@ -12,7 +12,6 @@ from portrait_sdk.media import _bmp, _jpeg, _png, _tiff, _webp
 from portrait_sdk.media.colour import to_srgb
 from portrait_sdk.media.container import (
     SUPPORTED,
-    DamagedError,
     Decoded,
     exif_orientation,
     kind_of,
@@ -59,7 +58,7 @@ def decode(data: bytes, name: str, limits: Limits) -> tuple[Image, U8Array | Non
         raise ImageError(f"{name}: damaged {kind}: {reason}") from error
 
 
-def from_pil(picture: Pil.Image) -> tuple[Image, U8Array | None]:
+def from_pil(picture: Pil.Image, limits: Limits) -> tuple[Image, U8Array | None]:
     """Take over a Pillow image: its palette, transparency, profile and, if fresh, orientation.
 
     Exif's orientation is applied only while the image is as it came from its file (``format`` is
@@ -67,10 +66,13 @@ def from_pil(picture: Pil.Image) -> tuple[Image, U8Array | None]:
 
     Raises:
         ImageError: Its mode is not supported, or its file turns out to be damaged.
+        ImageTooLargeError: Its file, perhaps still to be decoded, claims too many pixels.
     """
     name = "the given PIL image"
     if 0 in picture.size:
         raise ImageError(f"{name}: is empty: {picture.size[0]} x {picture.size[1]} pixels")
+    if picture.format is not None:
+        limits.check_pixels(*picture.size, name)
     try:
         colour, alpha = split(picture)
         exif = picture.info.get("exif") if picture.format is not None else None
@@ -82,8 +84,9 @@ def from_pil(picture: Pil.Image) -> tuple[Image, U8Array | None]:
             orientation=exif_orientation(exif) if isinstance(exif, bytes) else 1,
         )
         return _finish(decoded, name)
-    except (OSError, SyntaxError, ValueError, DamagedError) as error:
-        raise ImageError(f"{name}: {' '.join(str(error).split())}") from error
+    except Exception as error:  # as above: Pillow decodes on first use
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{name}: {reason}") from error
 
 
 def _finish(decoded: Decoded, name: str) -> tuple[Image, U8Array | None]:

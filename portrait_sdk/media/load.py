@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portrait_sdk.types import Image, U8Array
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Loaded:
     """One picture, ready to be matted."""
 
@@ -59,7 +59,8 @@ def load_image(image: object, *, color: str = "RGB", limits: Limits = DEFAULT_LI
             are rounded to 8. A contiguous uint8 RGB array is used without a copy: do not change it
             while the result is in use.
         color: "RGB" or "BGR": the channel order of an array; files and Pillow images know theirs.
-        limits: What a file may hold at most, judged from its header before memory is taken.
+        limits: What a file may hold at most, judged from its header before memory is taken; also
+            one that Pillow has opened and not read.
 
     Raises:
         ImageError: It is missing, unreadable, damaged, truncated, of another format, or an array of
@@ -73,7 +74,7 @@ def load_image(image: object, *, color: str = "RGB", limits: Limits = DEFAULT_LI
         return _loaded(*from_array(np.asarray(image), color), None)
     pil = sys.modules.get("PIL.Image")  # a Pillow image exists only where Pillow is loaded
     if pil is not None and isinstance(image, pil.Image):
-        return _loaded(*from_pil(image), None)
+        return _loaded(*from_pil(image, limits), None)
     if isinstance(image, str | os.PathLike):
         return _loaded(*decode(*read_path(image, limits), limits))
     if is_encoded(image):

@@ -26,13 +26,10 @@ def to_u8(array: AnyArray, name: str) -> U8Array:
     Raises:
         ImageError: Another dtype, or a float outside [0, 1] or NaN.
     """
-    levels: U8Array
     if array.dtype == np.uint8:
-        levels = array
-        return levels
+        return array
     if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # noqa: PLR2004 - either byte order
-        levels = _sixteen_to_eight()[array]
-        return levels
+        return np.take(_sixteen_to_eight(), array)
     if array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8):
         low, high = float(array.min()), float(array.max())
         if not (low >= -_SLACK and high <= 1 + _SLACK):  # so written, NaN is refused

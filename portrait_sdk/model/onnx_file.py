@@ -92,9 +92,7 @@ def _contain(path: Path, locations: set[str]) -> None:
             raise ModelError(f"{path}: its external data {location!r} is missing beside it")
 
 
-def _walk(
-    data: mmap.mmap, start: int, end: int, message: str, found: OnnxFile, depth: int
-) -> bool:
+def _walk(data: mmap.mmap, start: int, end: int, message: str, found: OnnxFile, depth: int) -> bool:
     """Visit one message; returns whether a graph was seen directly inside."""
     if depth > _MAX_DEPTH:
         raise ValueError("subgraphs nested too deeply")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from portrait_sdk.errors import ProviderError
+from portrait_sdk.model import runtime
 
 KNOWN = {
     "cpu": "CPUExecutionProvider",
@@ -90,14 +91,15 @@ def probe(name: str) -> Status:
     Args:
         name: One of ``KNOWN``.
     """
-    import onnxruntime
-
     if name == "cpu":
         return Status(name=name, usable=True, reason="always there")
+    onnxruntime = runtime.onnxruntime()
     if KNOWN[name] not in onnxruntime.get_available_providers():
         own = ", ".join(f"{n} {v}" for n, v in runtimes().items()) or "onnxruntime"
         way = _WHEEL[name]
-        return Status(name=name, usable=False, reason=f"not in the installed {own}; it comes with {way}")
+        return Status(
+            name=name, usable=False, reason=f"not in the installed {own}; it comes with {way}"
+        )
     if name in ("cuda", "tensorrt"):
         why = _cuda_library(onnxruntime, name) or _cuda_device()
         if why:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from portrait_sdk.errors import ClosedError, ModelError, ProviderError
-from portrait_sdk.model import onnx_file, providers
+from portrait_sdk.model import onnx_file, providers, runtime
 from portrait_sdk.ops import threads as thread_budget
 from portrait_sdk.spec import METADATA_KEY, ModelSpec, missing_spec
 
@@ -64,9 +64,8 @@ class Session:
             thread_budget.check(threads, "threads")
         self.spec = read_spec(path)
         name, device = providers.choose(provider)
-        import onnxruntime
-
         self.path, self.threads = path, threads or thread_budget.budget()
+        onnxruntime = runtime.onnxruntime()
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = self.threads
         settings.inter_op_num_threads = 1

@@ -81,11 +81,11 @@ def _scale(height: int, width: int, policy: SizePolicy) -> float:
 
 
 def _to_multiple(length: float, policy: SizePolicy) -> int:
-    count = length / policy.multiple
+    # Whole pixels first, as published pipelines have it: 768.8 rounded up to a multiple of 32 is 768.
+    pixels = math.floor(length + 1e-6)
+    count, rest = divmod(pixels, policy.multiple)
     if policy.rounding == "up":
-        whole = math.ceil(count - 1e-9)
-    elif policy.rounding == "down":
-        whole = math.floor(count + 1e-9)
-    else:
-        whole = math.floor(count + 0.5)
-    return max(1, whole) * policy.multiple
+        count += rest > 0
+    elif policy.rounding == "nearest":
+        count += 2 * rest >= policy.multiple
+    return max(1, count) * policy.multiple

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     F64Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taps:
     """One axis of a resize: ``out[i] = sum(weights[i, j] * source[start[i] + j] for j in range(k))``."""
@@ -57,7 +56,9 @@ def _lanczos4(x: F64Array) -> F64Array:
 
 
 def taps_for(
-    source: tuple[int, int], target: tuple[int, int], filter: Filter  # noqa: A002 - the field's word
+    source: tuple[int, int],
+    target: tuple[int, int],
+    filter: Filter,  # noqa: A002 - the field's word
 ) -> tuple[Taps, Taps]:
     """Taps of the vertical and the horizontal axis for a resize.
 

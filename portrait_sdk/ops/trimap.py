@@ -51,7 +51,9 @@ def trimap_from_alpha(
     if band_radius_px is None:
         band_radius_px = round(max(alpha.shape) / _BAND_SHARE)
     if band_radius_px < 0:
-        raise OptionError(f"trimap band: expected a radius of 0 pixels or more, got {band_radius_px}")
+        raise OptionError(
+            f"trimap band: expected a radius of 0 pixels or more, got {band_radius_px}"
+        )
     solid = (alpha > foreground_threshold).astype(np.uint8)
     clear = (alpha < background_threshold).astype(np.uint8)
     if band_radius_px:

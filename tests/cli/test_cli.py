@@ -54,9 +54,7 @@ def read(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("extension", ["png", "webp", "tiff", "tif"])
-def test_cutout_in_every_format_with_alpha(
-    tmp_path: Path, astronaut: Path, extension: str
-) -> None:
+def test_cutout_in_every_format_with_alpha(tmp_path: Path, astronaut: Path, extension: str) -> None:
     out = tmp_path / f"cutout.{extension}"
     result = run("matte", astronaut, "-o", out)
     assert result.returncode == 0, result.stderr
@@ -76,7 +74,10 @@ def test_outputs_are_what_the_api_gives(tmp_path: Path, astronaut: Path) -> None
     }
     for kind, want in kinds.items():
         out = tmp_path / f"{kind}.png"
-        assert run("matte", astronaut, "-o", out, "--output", kind, "--provider", "cpu").returncode == 0
+        assert (
+            run("matte", astronaut, "-o", out, "--output", kind, "--provider", "cpu").returncode
+            == 0
+        )
         np.testing.assert_array_equal(read(out), want, err_msg=kind)
     for background in ("#1e90ff", "blur", "blur:8", str(astronaut)):
         out = tmp_path / "composite.png"
@@ -119,7 +120,9 @@ def test_json_is_one_object_with_the_truth(tmp_path: Path, astronaut: Path) -> N
 
 def test_own_model_by_path(tmp_path: Path, brightness: Path, astronaut: Path) -> None:
     out = tmp_path / "a.png"
-    result = run("matte", astronaut, "-o", out, "--model", brightness, "--output", "alpha", "--json")
+    result = run(
+        "matte", astronaut, "-o", out, "--model", brightness, "--output", "alpha", "--json"
+    )
     assert json.loads(result.stdout)["model"] == "brightness"
 
 

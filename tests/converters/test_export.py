@@ -67,7 +67,15 @@ def test_it_describes_itself(written: Path) -> None:
 
 def test_no_path_and_no_exporter_noise_is_left(written: Path) -> None:
     data = written.read_bytes()
-    for noise in (b"site-packages", b"/home", b"/usr", b"/root", b"pkg.torch", b"stack_trace", b".py"):
+    for noise in (
+        b"site-packages",
+        b"/home",
+        b"/usr",
+        b"/root",
+        b"pkg.torch",
+        b"stack_trace",
+        b".py",
+    ):
         assert noise not in data, noise
     model = onnx.load(written)
     assert [entry.key for entry in model.metadata_props] == ["portrait_sdk"]

@@ -53,6 +53,32 @@ def png(width, height, depth, colour_type, pixels, *extra):
     )  # fmt: skip
 
 
+def tiff(page, strips, order="<", *, big=False):
+    """A TIFF of the given tags (value lists) and strips or tiles, written byte by byte."""
+    word, field = ("Q", 8) if big else ("I", 4)
+    out = bytearray(b"II" if order == "<" else b"MM")
+    out += struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, 0) if big else (42, 0)))
+    starts = []
+    for strip in strips:
+        starts.append(len(out))
+        out += strip
+    tiled = 322 in page
+    page = {**page, 324 if tiled else 273: starts, 325 if tiled else 279: [*map(len, strips)]}
+    entries = b""
+    for tag in sorted(page):
+        values = page[tag]
+        packed = struct.pack(f"{order}{len(values)}I", *values)
+        if len(packed) > field:
+            at = len(out)
+            out += packed
+            packed = struct.pack(order + word, at)
+        entries += struct.pack(order + "HH" + word, tag, 4, len(values)) + packed.ljust(
+            field, b"\0"
+        )
+    struct.pack_into(order + word, out, 8 if big else 4, len(out))
+    return bytes(out + struct.pack(order + ("Q" if big else "H"), len(page)) + entries + bytes(8))
+
+
 def exif(orientation, order="<"):
     """An Exif block that holds an orientation alone."""
     start = b"II*\0" if order == "<" else b"MM\0*"
@@ -98,9 +124,7 @@ def grey_profile(gamma):
 def cmyk_profile(corners):
     """A CMYK profile that interpolates the Lab (L 0-100, a, b) of its 16 corners, K fastest."""
     ramp = bytes(range(256))
-    levels = bytes(
-        round(v) for L, a, b in corners for v in (L * 2.55, a + 128, b + 128)
-    )
+    levels = bytes(round(v) for L, a, b in corners for v in (L * 2.55, a + 128, b + 128))
     lut = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + _fixed(np.eye(3).ravel())
     return _profile(b"CMYK", b"Lab ", b"prtr", {b"A2B0": lut + ramp * 4 + levels + ramp * 3})
 

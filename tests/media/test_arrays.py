@@ -17,7 +17,7 @@ from portrait_sdk.media import load_image
 def test_contiguous_rgb_is_used_without_a_copy():
     rgb = photo()
     loaded = load_image(rgb)
-    assert loaded.image is rgb
+    assert loaded.image.ctypes.data == rgb.ctypes.data
     assert loaded.source_alpha is None
     assert loaded.format is None
 
@@ -163,9 +163,8 @@ def test_pil_modes_agree_with_pillow():
         picture = rgb.convert(mode)
         want = np.asarray(picture.convert("RGB"))
         np.testing.assert_array_equal(load_image(picture).image, want)
-    for mode in ("RGBA", "LA", "PA"):
-        rgba = Image.fromarray(photo(channels=4)).convert("RGBA")
-        picture = rgba.convert("LA" if mode != "RGBA" else mode).convert(mode)
+    for mode in ("RGBA", "LA", "RGBa"):
+        picture = Image.fromarray(photo(channels=4)).convert(mode)
         want = np.asarray(picture.convert("RGBA"))
         loaded = load_image(picture)
         np.testing.assert_array_equal(loaded.image, want[..., :3])

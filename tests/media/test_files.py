@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from media.pictures import encoded, exif, photo, png
+from media.pictures import chunk, encoded, exif, photo, png, tiff
 from PIL import Image
 
 from portrait_sdk.errors import ImageError
@@ -82,7 +84,9 @@ def test_every_orientation_is_set_upright(form, orientation):
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_orientation_that_exif_does_not_define_is_upright(orientation):
     rgb = photo()
-    np.testing.assert_array_equal(load_image(encoded(rgb, "PNG", exif=exif(orientation))).image, rgb)
+    np.testing.assert_array_equal(
+        load_image(encoded(rgb, "PNG", exif=exif(orientation))).image, rgb
+    )
 
 
 def test_broken_exif_is_upright():
@@ -118,8 +122,6 @@ def test_palette_with_transparency():
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 def test_transparent_grey_at_every_depth(depth):
-    from media.pictures import chunk
-
     key = 2**depth - 1 if depth < 16 else 0x1234
     other = 0 if depth < 16 else 0x1235  # the same eight bits
     row = f"{key:0{depth}b}" + f"{other:0{depth}b}" * 15
@@ -140,8 +142,6 @@ def test_transparent_colour():
 @pytest.mark.parametrize("colour_type", [0, 2, 4, 6])
 @pytest.mark.parametrize("size", [(9, 13), (1, 1), (3, 5)])
 def test_interlaced_png(depth, colour_type, size):
-    from media.pictures import chunk
-
     height, width = size
     count = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
     deep = photo(*size, channels=4)[..., :count].astype(np.uint16) * (257 if depth == 16 else 1)
@@ -199,39 +199,11 @@ def test_sixteen_bit_tiff_is_rounded(channels, compression):
     _check_deep(data.tobytes(), deep)
 
 
-def tiff(page, strips, order="<", big=False):
-    """A TIFF of the given tags (value lists) and strips or tiles, written byte by byte."""
-    word, field = ("Q", 8) if big else ("I", 4)
-    out = bytearray((b"II" if order == "<" else b"MM"))
-    import struct
-
-    out += struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, 0) if big else (42, 0)))
-    starts = []
-    for strip in strips:
-        starts.append(len(out))
-        out += strip
-    tiled = 322 in page
-    page = {**page, 324 if tiled else 273: starts, 325 if tiled else 279: [*map(len, strips)]}
-    entries = b""
-    for tag in sorted(page):
-        values = page[tag]
-        packed = struct.pack(f"{order}{len(values)}I", *values)
-        if len(packed) > field:
-            at = len(out)
-            out += packed
-            packed = struct.pack(order + word, at)
-        entries += struct.pack(order + "HH" + word, tag, 4, len(values)) + packed.ljust(field, b"\0")
-    struct.pack_into(order + word, out, 8 if big else 4, len(out))
-    return bytes(out + struct.pack(order + ("Q" if big else "H"), len(page)) + entries + bytes(8))
-
-
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("tiled", [False, True])
 @pytest.mark.parametrize("predictor", [1, 2])
 def test_sixteen_bit_tiff_layouts(order, big, tiled, predictor):
-    import zlib
-
     deep = _deep(4)
     parts = [deep]
     page = {256: [23], 257: [19], 258: [16] * 4, 259: [8], 262: [2], 277: [4], 338: [2]}
@@ -243,7 +215,7 @@ def test_sixteen_bit_tiff_layouts(order, big, tiled, predictor):
     if predictor == 2:
         parts = [np.diff(p, axis=1, prepend=np.uint16(0)) for p in parts]
     strips = [zlib.compress(p.astype(order + "u2").tobytes()) for p in parts]
-    _check_deep(tiff(page, strips, order, big), deep)
+    _check_deep(tiff(page, strips, order, big=big), deep)
 
 
 def test_sixteen_bit_tiff_in_separate_planes():
@@ -323,9 +295,7 @@ def test_float_tiff_in_the_unit_range():
     np.testing.assert_array_equal(got[..., 0], photo(channels=1))
 
 
-def bmp32(rgba, top_down=False):
-    import struct
-
+def bmp32(rgba, *, top_down=False):
     height, width = rgba.shape[:2]
     body = rgba[..., [2, 1, 0, 3]][slice(None, None, 1 if top_down else -1)].tobytes()
     header = struct.pack("<IiiHHIIiiII", 108, width, -height if top_down else height, 1, 32, 3,
@@ -337,7 +307,7 @@ def bmp32(rgba, top_down=False):
 @pytest.mark.parametrize("top_down", [False, True])
 def test_bmp_with_alpha(top_down):
     rgba = photo(channels=4)
-    loaded = load_image(bmp32(rgba, top_down))
+    loaded = load_image(bmp32(rgba, top_down=top_down))
     np.testing.assert_array_equal(loaded.image, rgba[..., :3])
     np.testing.assert_array_equal(loaded.source_alpha, rgba[..., 3])
     rgba[..., 3] = 0  # declared, never filled in

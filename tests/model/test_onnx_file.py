@@ -36,7 +36,9 @@ def external_model(folder: Path, location: str, *, subgraph: bool = False) -> Pa
         c = helper.make_tensor_value_info("c", TensorProto.BOOL, [])
         graph = helper.make_graph([node], "g", [c], [y])
     else:
-        graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [y], [tensor])
+        graph = helper.make_graph(
+            [helper.make_node("Identity", ["w"], ["y"])], "g", [], [y], [tensor]
+        )
     path = folder / "m.onnx"
     path.write_bytes(helper.make_model(graph).SerializeToString())
     return path
@@ -116,8 +118,12 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
         onnx_file.read(tmp_path)
 
 
-@given(cut=st.floats(0, 1), flips=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(
+    cut=st.floats(0, 1), flips=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4)
+)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
+)
 def test_damage_is_read_or_refused_never_worse(
     tmp_path: Path, cut: float, flips: list[tuple[float, int]]
 ) -> None:

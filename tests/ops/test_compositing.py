@@ -86,7 +86,8 @@ def test_cover_fills_the_size_and_keeps_the_centre(size: tuple[int, int]) -> Non
     behind[45:55, 70:80] = 255
     got = compositing.cover(behind, size)
     assert got.shape == (*size, 3)
-    assert got[size[0] // 2, size[1] // 2].max() == 255
+    if min(size) > 1:  # a single pixel is the mean of the whole picture
+        assert got[size[0] // 2, size[1] // 2].max() == 255
 
 
 def test_cover_of_equal_size_is_the_same_picture(rng: np.random.Generator) -> None:
@@ -99,8 +100,9 @@ def test_blur_does_not_smear_the_person_into_the_background() -> None:
     alpha = np.zeros((120, 160), np.float32)
     image[30:90, 50:110], alpha[30:90, 50:110] = (255, 0, 0), 1.0
     blurred = compositing.blur_background(image, alpha, 12)
-    assert blurred[:, :, 0].max() <= 2  # a plain blur leaves a red glow of over 100 here
-    assert blurred[:, :, 2].min() >= 198
+    around = blurred[alpha == 0]  # what lies under the person is not seen
+    assert around[:, 0].max() <= 2  # a plain blur leaves a red glow of over 100 here
+    assert around[:, 2].min() >= 198
 
 
 def test_blur_of_a_photo_that_is_all_person_is_finite() -> None:
@@ -121,9 +123,9 @@ def test_wrong_arrays_are_named() -> None:
     image = np.zeros((4, 5, 3), np.uint8)
     with pytest.raises(ImageError, match=r"alpha: expected float32 \(4, 5\), got uint8 \(4, 5\)"):
         compositing.cutout(image, np.zeros((4, 5), np.uint8))
-    with pytest.raises(ImageError, match=r"background: expected uint8 \(4, 5, 3\), got .* \(5, 4, 3\)"):
-        compositing.composite(
-            image, np.zeros((4, 5), np.float32), np.zeros((5, 4, 3), np.uint8)
-        )
+    with pytest.raises(
+        ImageError, match=r"background: expected uint8 \(4, 5, 3\), got .* \(5, 4, 3\)"
+    ):
+        compositing.composite(image, np.zeros((4, 5), np.float32), np.zeros((5, 4, 3), np.uint8))
     with pytest.raises(ImageError, match="foreground: expected uint8"):
         compositing.cutout([[1]], np.zeros((4, 5), np.float32))

@@ -125,9 +125,7 @@ def test_a_wrong_number_is_refused(wrong: object) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 @pytest.mark.parametrize("rows", [1, 2, 7, 100])
-def test_bands_cover_every_row_once(
-    monkeypatch: pytest.MonkeyPatch, count: int, rows: int
-) -> None:
+def test_bands_cover_every_row_once(monkeypatch: pytest.MonkeyPatch, count: int, rows: int) -> None:
     monkeypatch.setenv(threads.VARIABLE, str(count))
     seen: list[tuple[int, int]] = []
     threads.over_rows(rows, 1 << 20, lambda a, b: seen.append((a, b)))

@@ -29,7 +29,13 @@ def run(code: str) -> str:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training folder of the real layout with drawn people."""
     root = tmp_path_factory.mktemp("pictures")
-    for folder in ("ccp/image", "ccp/alpha", "ccp/mask", "us_officials/image", "us_officials/alpha"):
+    for folder in (
+        "ccp/image",
+        "ccp/alpha",
+        "ccp/mask",
+        "us_officials/image",
+        "us_officials/alpha",
+    ):
         (root / folder).mkdir(parents=True)
     rng = np.random.default_rng(0)
 
