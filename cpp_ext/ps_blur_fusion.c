@@ -6,9 +6,9 @@
  *     F' = m(a F) / (m(a) + e),   B' = m((1 - a) B) / ((1 - m(a)) + e),   e = 1e-5
  *     F_out = clip(F' + a (I - a F' - (1 - a) B')),   B_out = B'
  *
- * One running sum per column and channel follows the box downwards, one per channel follows it along
- * the row: the cost of a pixel does not depend on the size. Sums are doubles, so that what has been
- * added and subtracted again leaves no trace in a float32.
+ * One running sum per column and channel follows the box downwards, one per channel follows it
+ * along the row: the cost of a pixel does not depend on the size. Sums are doubles, so that what
+ * has been added and subtracted again leaves no trace in a float32.
  *
  * Source: Forte, "Approximate Fast Foreground Colour Estimation", ICIP 2021.
  */
@@ -130,8 +130,8 @@ ps_add_avx2(const float *foreground, const float *background, const float *alpha
     const __m256d t = _mm256_set1_pd(times);
 
     for (size_t x = 0; x < width; x++) {
-        const ps_values_avx2 v = ps_pixel_values_avx2(foreground + 3 * x, background + 3 * x,
-                                                      alpha[x], x + 1 == width);
+        const ps_values_avx2 v =
+            ps_pixel_values_avx2(foreground + 3 * x, background + 3 * x, alpha[x], x + 1 == width);
         double *at = sums + 8 * x;
         _mm256_storeu_pd(at, _mm256_add_pd(_mm256_loadu_pd(at), _mm256_mul_pd(t, v.front)));
         _mm256_storeu_pd(at + 4, _mm256_add_pd(_mm256_loadu_pd(at + 4), _mm256_mul_pd(t, v.back)));
@@ -139,15 +139,14 @@ ps_add_avx2(const float *foreground, const float *background, const float *alpha
 }
 
 PS_AVX2 static void
-ps_move_avx2(const float *const *entering, const float *const *leaving, double *sums,
-             size_t width)
+ps_move_avx2(const float *const *entering, const float *const *leaving, double *sums, size_t width)
 {
     for (size_t x = 0; x < width; x++) {
         const int last = x + 1 == width;
-        const ps_values_avx2 in = ps_pixel_values_avx2(entering[0] + 3 * x, entering[1] + 3 * x,
-                                                       entering[2][x], last);
-        const ps_values_avx2 out = ps_pixel_values_avx2(leaving[0] + 3 * x, leaving[1] + 3 * x,
-                                                        leaving[2][x], last);
+        const ps_values_avx2 in =
+            ps_pixel_values_avx2(entering[0] + 3 * x, entering[1] + 3 * x, entering[2][x], last);
+        const ps_values_avx2 out =
+            ps_pixel_values_avx2(leaving[0] + 3 * x, leaving[1] + 3 * x, leaving[2][x], last);
         double *at = sums + 8 * x;
         __m256d front = _mm256_add_pd(_mm256_loadu_pd(at), in.front);
         __m256d back = _mm256_add_pd(_mm256_loadu_pd(at + 4), in.back);
@@ -206,7 +205,8 @@ ps_fuse_avx2(const double *sums, const double *start, const size_t *enter, const
 }
 #endif
 
-const ps_blur_fusion_impl ps_blur_fusion_impls[] = { /* best first, scalar last */
+const ps_blur_fusion_impl ps_blur_fusion_impls[] = {
+/* best first, scalar last */
 #if PS_X86
     {{"avx2", PS_CPU_AVX2}, ps_add_avx2, ps_move_avx2, ps_fuse_avx2},
 #endif
@@ -215,7 +215,7 @@ const ps_blur_fusion_impl ps_blur_fusion_impls[] = { /* best first, scalar last 
 
 /* Borders ------------------------------------------------------------------------------------ */
 
-/* Where index i (any sign) falls in 0 .. n - 1 when the ends are mirrors: 2 1 0 1 2 1 0 .. for 3. */
+/* Where index i (any sign) falls in 0 .. n - 1 when the ends are mirrors; for 3: 2 1 0 1 2 1 0. */
 static size_t
 ps_mirror(ptrdiff_t i, size_t n)
 {

@@ -8,16 +8,16 @@
 typedef struct ps_blur_fusion_impl {
     ps_isa isa;
     /* sums += times * values of one row. */
-    void (*add)(const float *foreground, const float *background, const float *alpha,
-                double times, double *sums, size_t width);
+    void (*add)(const float *foreground, const float *background, const float *alpha, double times,
+                double *sums, size_t width);
     /* sums += values of the entering row, then -= values of the leaving one. */
     void (*move)(const float *const *entering, const float *const *leaving, double *sums,
                  size_t width);
     /* Slide `box` (8 doubles, its sums at pixel 0) along the columns' sums and write one row:
      * enter[x] and leave[x] are the columns that come in and go out on the way to x. */
-    void (*fuse)(const double *sums, const double *start, const size_t *enter,
-                 const size_t *leave, double share, const float *image, const float *alpha,
-                 float *foreground_out, float *background_out, size_t width);
+    void (*fuse)(const double *sums, const double *start, const size_t *enter, const size_t *leave,
+                 double share, const float *image, const float *alpha, float *foreground_out,
+                 float *background_out, size_t width);
 } ps_blur_fusion_impl;
 
 extern const ps_blur_fusion_impl ps_blur_fusion_impls[];

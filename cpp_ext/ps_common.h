@@ -1,7 +1,7 @@
 /* ps_common.h - what every kernel shares: compiler macros, row access, rounding, allocation.
  *
- * Kernels know nothing of Python. An array comes as ps_in or ps_out: its first row and the bytes from
- * one row to the next (any sign); within a row, values lie side by side.
+ * Kernels know nothing of Python. An array comes as ps_in or ps_out: its first row and the bytes
+ * from one row to the next (any sign); within a row, values lie side by side.
  */
 #ifndef PS_COMMON_H
 #define PS_COMMON_H

@@ -5,8 +5,8 @@
  *     premultiply:    out = floor((c * a + 127) / 255), a                     bytes
  *     unpremultiply:  out = min(255, floor((255 * c + a / 2) / a)), a         0 where a is 0
  *
- * clamp is to [0, 1] and makes NaN 0. Each run() takes n pixels side by side. Every variant writes the
- * same bytes as the scalar one.
+ * clamp is to [0, 1] and makes NaN 0. Each run() takes n pixels side by side. Every variant writes
+ * the same bytes as the scalar one.
  *
  * Source: Porter & Duff, "Compositing Digital Images", SIGGRAPH 1984.
  */
@@ -91,8 +91,8 @@ ps_cutout_avx2(const uint8_t *restrict foreground, const float *restrict alpha,
                uint8_t *restrict out, size_t n)
 {
     const __m256 scale = _mm256_set1_ps(255.0f);
-    const __m256i spread = _mm256_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1,
-                                            0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
+    const __m256i spread = _mm256_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1, 0,
+                                            1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
     size_t i = 0;
 
     for (; i + 10 <= n; i += 8) { /* the second load reads 4 bytes past pixel 8 */
@@ -133,8 +133,8 @@ ps_composite_avx2(const uint8_t *restrict foreground, const float *restrict alph
             const __m256 difference = _mm256_sub_ps(ps_bytes_avx2(foreground + at), back);
             const __m256 mixed = _mm256_add_ps(back, _mm256_mul_ps(a, difference));
             const __m256i v = _mm256_cvtps_epi32(mixed);
-            const __m128i w = _mm_packus_epi32(_mm256_castsi256_si128(v),
-                                               _mm256_extracti128_si256(v, 1));
+            const __m128i w =
+                _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
             _mm_storel_epi64((__m128i *)(void *)(out + at), _mm_packus_epi16(w, w));
         }
     }
@@ -146,8 +146,9 @@ ps_composite_avx2(const uint8_t *restrict foreground, const float *restrict alph
 PS_AVX2 static inline __m256i
 ps_premultiply_words(__m256i words)
 {
-    const __m256i spread = _mm256_setr_epi8(6, 7, 6, 7, 6, 7, -1, -1, 14, 15, 14, 15, 14, 15, -1, -1,
-                                            6, 7, 6, 7, 6, 7, -1, -1, 14, 15, 14, 15, 14, 15, -1, -1);
+    const __m256i spread =
+        _mm256_setr_epi8(6, 7, 6, 7, 6, 7, -1, -1, 14, 15, 14, 15, 14, 15, -1, -1, 6, 7, 6, 7, 6, 7,
+                         -1, -1, 14, 15, 14, 15, 14, 15, -1, -1);
     const __m256i keep = _mm256_set1_epi64x(0x00FF000000000000); /* alpha times 255 / 255 */
     const __m256i a = _mm256_or_si256(_mm256_shuffle_epi8(words, spread), keep);
     __m256i x = _mm256_add_epi16(_mm256_mullo_epi16(words, a), _mm256_set1_epi16(128));
@@ -299,9 +300,8 @@ ps_composite_neon(const uint8_t *restrict foreground, const float *restrict alph
         for (int c = 0; c < 3; c++) {
             const uint16x8_t f = vmovl_u8(front.val[c]);
             const uint16x8_t b = vmovl_u8(back.val[c]);
-            mixed.val[c] = ps_to_bytes_neon(
-                ps_mix_neon(vget_low_u16(f), vget_low_u16(b), low),
-                ps_mix_neon(vget_high_u16(f), vget_high_u16(b), high));
+            mixed.val[c] = ps_to_bytes_neon(ps_mix_neon(vget_low_u16(f), vget_low_u16(b), low),
+                                            ps_mix_neon(vget_high_u16(f), vget_high_u16(b), high));
         }
         vst3_u8(out + 3 * i, mixed);
     }

@@ -28,8 +28,8 @@ extern const ps_rgba_impl ps_unpremultiply_impls[];
 
 /* foreground: uint8 (height, width, 3); alpha: float32 (height, width);
  * out: uint8 (height, width, 4). */
-void ps_cutout(const ps_cutout_impl *impl, ps_in foreground, ps_in alpha, ps_out out,
-               size_t height, size_t width);
+void ps_cutout(const ps_cutout_impl *impl, ps_in foreground, ps_in alpha, ps_out out, size_t height,
+               size_t width);
 
 /* foreground, background, out: uint8 (height, width, 3); alpha: float32 (height, width). With
  * `one_colour`, background is a single pixel. Returns -1 where memory ran out, else 0. */

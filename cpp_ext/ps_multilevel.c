@@ -6,16 +6,17 @@
  *     [a a + sum d_n      a (1 - a)            ] [F]   [b0]    b0 = a I       + sum d_n F_n
  *     [a (1 - a)          (1 - a)(1 - a) + sum ] [B] = [b1],   b1 = (1 - a) I + sum d_n B_n
  *
- * solved pixel by pixel in raster order, in place (Gauss-Seidel), clipped to [0, 1], from one pixel up
- * to the full size, each level starting from the last one's nearest neighbours.
+ * solved pixel by pixel in raster order, in place (Gauss-Seidel), clipped to [0, 1], from one pixel
+ * up to the full size, each level starting from the last one's nearest neighbours.
  *
  * A level goes by once, from top to bottom: a row enters (sampled from image, alpha and the last
- * level), is swept once per iteration, and leaves. Sweep s runs on row y at step t = y + 1 + 2 s: by
- * then sweep s has done row y - 1, and sweep s - 1 rows y and y + 1, which is the order of whole
+ * level), is swept once per iteration, and leaves. Sweep s runs on row y at step t = y + 1 + 2 s.
+ * By then sweep s has done row y - 1, and sweep s - 1 rows y and y + 1, which is the order of whole
  * sweeps one after another, while only 2 * sweeps + 1 rows are held, near the processor. The sweeps
  * of one step do not depend on each other, so that two at a time hide each other's latency.
  *
- * All arithmetic is float32 in the order of _kernels_numpy.multilevel; the variants agree bit for bit.
+ * All arithmetic is float32 in the order of _kernels_numpy.multilevel; all variants write the same
+ * bits.
  *
  * Source: Germer, Uelwer, Conrad & Harmeling, "Fast Multi-Level Foreground Estimation", ICPR 2020.
  */
@@ -195,7 +196,8 @@ ps_solve_two_avx2(const ps_sweep *one, const ps_sweep *two, size_t width)
 }
 #endif
 
-const ps_multilevel_impl ps_multilevel_impls[] = { /* best first, scalar last */
+const ps_multilevel_impl ps_multilevel_impls[] = {
+/* best first, scalar last */
 #if PS_X86
     {{"avx2", PS_CPU_AVX2}, ps_sample_avx2, ps_invert_avx2, ps_solve_avx2, ps_solve_two_avx2},
 #endif
@@ -267,8 +269,8 @@ ps_level_enter(const ps_multilevel_impl *impl, const ps_level *level, ps_in imag
     for (size_t x = 0; x < w; x++) {
         memcpy(row.colours + 8 * x, from + 8 * level->previous[x], 8 * sizeof(float));
     }
-    impl->sample(ps_in_f32(image, source), ps_in_f32(alpha, source), width, level->columns,
-                 row.own, row.solid, w);
+    impl->sample(ps_in_f32(image, source), ps_in_f32(alpha, source), width, level->columns, row.own,
+                 row.solid, w);
     row.across[0] = reg;
     row.across[w] = reg;
     for (size_t x = 1; x < w; x++) {
@@ -442,8 +444,7 @@ ps_level_rows(size_t height, size_t sweeps)
 
 int
 ps_multilevel(const ps_multilevel_impl *impl, ps_in image, ps_in alpha, ps_out foreground,
-              ps_out background, size_t height, size_t width,
-              const ps_multilevel_options *options)
+              ps_out background, size_t height, size_t width, const ps_multilevel_options *options)
 {
     const size_t levels = ps_level_count(height > width ? height : width);
     ps_colours held[2] = {{NULL, 0, 0}, {NULL, 0, 0}}; /* levels take turns */
@@ -470,8 +471,8 @@ ps_multilevel(const ps_multilevel_impl *impl, ps_in image, ps_in alpha, ps_out f
         if (!ps_size_mul_add(h, w, 0, &pixels)) {
             goto done;
         }
-        held[i % 2].data = held[i % 2].data == NULL ? ps_alloc(pixels, 8 * sizeof(float))
-                                                    : held[i % 2].data;
+        held[i % 2].data =
+            held[i % 2].data == NULL ? ps_alloc(pixels, 8 * sizeof(float)) : held[i % 2].data;
     }
     for (size_t turn = 0; turn < 2; turn++) {
         if (held[turn].data == NULL) { /* a single level below the last: its twin holds the start */

@@ -4,8 +4,8 @@
 
 #include "ps_common.h"
 
-/* What one sweep over one row of one level needs. A pixel's colours are 8 floats: foreground R, G, B
- * and a pad, background R, G, B and a pad. */
+/* What one sweep over one row of one level needs. A pixel's colours are 8 floats: foreground R, G,
+ * B and a pad, background R, G, B and a pad. */
 typedef struct ps_sweep {
     float *here;         /* the row, solved in place */
     const float *up;     /* the row above, or `here` in the first row */
@@ -44,8 +44,8 @@ typedef struct ps_multilevel_options {
     size_t big_iterations;
 } ps_multilevel_options;
 
-/* image: float32 (height, width, 3); alpha: float32 (height, width); foreground, background: float32
- * (height, width, 3), written. Returns -1 where memory ran out, else 0. */
+/* image: float32 (height, width, 3); alpha: float32 (height, width); foreground, background:
+ * float32 (height, width, 3), written. Returns -1 where memory ran out, else 0. */
 int ps_multilevel(const ps_multilevel_impl *impl, ps_in image, ps_in alpha, ps_out foreground,
                   ps_out background, size_t height, size_t width,
                   const ps_multilevel_options *options);

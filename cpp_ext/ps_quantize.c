@@ -65,7 +65,8 @@ ps_quantize_neon(const float *restrict alpha, uint8_t *restrict out, size_t n)
 }
 #endif
 
-const ps_quantize_impl ps_quantize_impls[] = { /* best first, scalar last */
+const ps_quantize_impl ps_quantize_impls[] = {
+/* best first, scalar last */
 #if PS_X86
     {{"avx2", PS_CPU_AVX2}, ps_quantize_avx2},
 #endif

@@ -4,9 +4,9 @@
  *
  * A photo shrinks to a network's input: columns first, since that reads each byte about once and
  * vectorises along the row; then the few values of the short row; then scale and offset. An alpha
- * grows to the photo's size: rows first, into a ring of the k wide rows that an output row needs, then
- * columns, clamp (NaN -> 0) and rounding. Sums start at 0 and run in the order of the taps in every
- * variant, each operation rounding to float, so that all write the same bits.
+ * grows to the photo's size: rows first, into a ring of the k wide rows that an output row needs,
+ * then columns, clamp (NaN -> 0) and rounding. Sums start at 0 and run in the order of the taps in
+ * every variant, each operation rounding to float, so that all write the same bits.
  */
 #include "ps_resize.h"
 
@@ -33,8 +33,8 @@ ps_vertical_u8_scalar(const uint8_t *rows, ptrdiff_t stride, const float *weight
 }
 
 static void
-ps_horizontal_rgb_tail(const float *row, const ps_taps *x, const float *scale,
-                       const float *offset, float *const *planes, size_t from)
+ps_horizontal_rgb_tail(const float *row, const ps_taps *x, const float *scale, const float *offset,
+                       float *const *planes, size_t from)
 {
     for (size_t i = from; i < x->n; i++) {
         const float *at = row + 3 * (size_t)x->start[i];
@@ -173,8 +173,8 @@ ps_vertical_u8_avx2(const uint8_t *rows, ptrdiff_t stride, const float *weights,
 
 /* Four pixels, each in the lanes R, G, B and one to ignore, turned into three planes. */
 PS_AVX2 static void
-ps_horizontal_rgb_avx2(const float *row, const ps_taps *x, const float *scale,
-                       const float *offset, float *const *planes)
+ps_horizontal_rgb_avx2(const float *row, const ps_taps *x, const float *scale, const float *offset,
+                       float *const *planes)
 {
     const size_t k = x->k;
     size_t i = 0;
@@ -224,8 +224,8 @@ ps_mixed_avx2(const float *const *rows, const float *weights, size_t k, size_t i
 }
 
 PS_AVX2 static void
-ps_vertical_f32_avx2(const float *const *rows, const float *weights, size_t k,
-                     float *restrict out, size_t n)
+ps_vertical_f32_avx2(const float *const *rows, const float *weights, size_t k, float *restrict out,
+                     size_t n)
 {
     size_t i = 0;
 
@@ -315,8 +315,7 @@ ps_vertical_u8_neon(const uint8_t *rows, ptrdiff_t stride, const float *weights,
             const uint16x8_t low = vmovl_u8(vget_low_u8(bytes));
             const uint16x8_t high = vmovl_u8(vget_high_u8(bytes));
             const uint32x4_t v[4] = {vmovl_u16(vget_low_u16(low)), vmovl_u16(vget_high_u16(low)),
-                                     vmovl_u16(vget_low_u16(high)),
-                                     vmovl_u16(vget_high_u16(high))};
+                                     vmovl_u16(vget_low_u16(high)), vmovl_u16(vget_high_u16(high))};
             for (int c = 0; c < 4; c++) {
                 sum[c] = vaddq_f32(sum[c], vmulq_n_f32(vcvtq_f32_u32(v[c]), weights[j]));
             }
@@ -329,8 +328,7 @@ ps_vertical_u8_neon(const uint8_t *rows, ptrdiff_t stride, const float *weights,
 }
 
 static inline void
-ps_mixed_neon(const float *const *rows, const float *weights, size_t k, size_t i,
-              float32x4_t *sum)
+ps_mixed_neon(const float *const *rows, const float *weights, size_t k, size_t i, float32x4_t *sum)
 {
     for (int c = 0; c < 4; c++) {
         sum[c] = vdupq_n_f32(0.0f);
@@ -348,8 +346,8 @@ ps_mixed_neon(const float *const *rows, const float *weights, size_t k, size_t i
 }
 
 static void
-ps_vertical_f32_neon(const float *const *rows, const float *weights, size_t k,
-                     float *restrict out, size_t n)
+ps_vertical_f32_neon(const float *const *rows, const float *weights, size_t k, float *restrict out,
+                     size_t n)
 {
     size_t i = 0;
 
@@ -387,9 +385,10 @@ ps_vertical_to_u8_neon(const float *const *rows, const float *weights, size_t k,
 }
 #endif
 
-const ps_resize_impl ps_resize_impls[] = { /* best first, scalar last */
+const ps_resize_impl ps_resize_impls[] = {
+/* best first, scalar last */
 #if PS_X86
-    {{"avx512", PS_CPU_AVX512},
+    {{"avx512", PS_CPU_AVX512 | PS_CPU_AVX2},
      ps_vertical_u8_avx512,
      ps_horizontal_rgb_avx2,
      ps_vertical_f32_avx2, /* bound by memory; wider vectors gain nothing */

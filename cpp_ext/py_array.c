@@ -176,13 +176,15 @@ ps_array_check_layout(const ps_array *array, int flags)
     for (int axis = array->view.ndim - 1; axis >= 0; axis--) {
         if (array->shape[axis] > 1) {
             if (array->strides[axis] % item != 0) {
-                PyErr_Format(PyExc_ValueError, "%s: axis %d has a stride of %zd bytes, not a "
+                PyErr_Format(PyExc_ValueError,
+                             "%s: axis %d has a stride of %zd bytes, not a "
                              "multiple of its %zd-byte values",
                              array->name, axis, array->strides[axis], item);
                 return -1;
             }
             if (axis > 0 && !(flags & PS_ANY_STRIDES) && array->strides[axis] != packed) {
-                PyErr_Format(PyExc_ValueError, "%s: values of a row must lie side by side, but "
+                PyErr_Format(PyExc_ValueError,
+                             "%s: values of a row must lie side by side, but "
                              "axis %d has a stride of %zd bytes instead of %zd; "
                              "numpy.ascontiguousarray makes such an array",
                              array->name, axis, array->strides[axis], packed);
@@ -259,8 +261,8 @@ ps_array_bounds(const ps_array *array, uintptr_t *low, uintptr_t *high)
     *low = (uintptr_t)array->view.buf;
     *high = *low + (uintptr_t)array->view.itemsize;
     for (int axis = 0; axis < array->view.ndim; axis++) {
-        const uintptr_t reach
-            = (uintptr_t)(array->shape[axis] - 1) * ps_magnitude(array->strides[axis]);
+        const uintptr_t reach =
+            (uintptr_t)(array->shape[axis] - 1) * ps_magnitude(array->strides[axis]);
         if (array->strides[axis] < 0) {
             *low -= reach;
         } else {
@@ -295,8 +297,8 @@ ps_array_side_by_side(const ps_array *a, const ps_array *b)
         return 0;
     }
     const uintptr_t stride = (uintptr_t)a->strides[0];
-    const uintptr_t ahead = first >= second ? (first - second) % stride
-                                            : (stride - (second - first) % stride) % stride;
+    const uintptr_t ahead =
+        first >= second ? (first - second) % stride : (stride - (second - first) % stride) % stride;
     return ahead >= row_b && ahead + row_a <= stride;
 }
 

@@ -20,9 +20,10 @@ typedef struct ps_array {
     Py_ssize_t strides[PS_MAX_RANK]; /* bytes */
 } ps_array;
 
-/* Take `object`'s buffer: `type` 'f' float32, 'B' uint8, 'i' int32, or 'a' float32 or uint8 (then
- * view.itemsize tells). Returns 0, or -1 with a TypeError (no array, or another dtype) or a ValueError
- * (shape, strides, alignment, read-only) that names the argument. The array must be zeroed before. */
+/* Take `object`'s buffer: `type` 'f' float32, 'B' uint8, 'i' int32, or 'a' float32 or uint8
+ * (then view.itemsize tells). Returns 0, or -1 with a TypeError (no array, or another dtype) or a
+ * ValueError (shape, strides, alignment, read-only) that names the argument. The array must be
+ * zeroed before. */
 int ps_array_get(ps_array *array, PyObject *object, const char *name, char type, int rank,
                  const Py_ssize_t *shape, int flags);
 

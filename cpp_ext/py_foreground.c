@@ -19,8 +19,8 @@ ps_py_count(Py_ssize_t value, const char *name, Py_ssize_t low)
 PyObject *
 ps_py_blur_fusion(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"image",          "alpha",          "foreground", "background",
-                            "foreground_out", "background_out", "size",       "isa", NULL};
+    static char *names[] = {"image",          "alpha", "foreground", "background", "foreground_out",
+                            "background_out", "size",  "isa",        NULL};
     PyObject *image_obj, *alpha_obj, *foreground_obj, *background_obj;
     PyObject *foreground_out_obj, *background_out_obj, *result = NULL;
     const char *isa = NULL;
@@ -39,10 +39,8 @@ ps_py_blur_fusion(PyObject *module, PyObject *args, PyObject *kwargs)
     const Py_ssize_t any[] = {PS_ANY, PS_ANY, 3};
     if (ps_array_get(&image, image_obj, "image", 'f', 3, any, PS_READ) < 0
         || ps_array_get(&alpha, alpha_obj, "alpha", 'f', 2, image.shape, PS_READ) < 0
-        || ps_array_get(&foreground, foreground_obj, "foreground", 'f', 3, image.shape, PS_READ)
-               < 0
-        || ps_array_get(&background, background_obj, "background", 'f', 3, image.shape, PS_READ)
-               < 0
+        || ps_array_get(&foreground, foreground_obj, "foreground", 'f', 3, image.shape, PS_READ) < 0
+        || ps_array_get(&background, background_obj, "background", 'f', 3, image.shape, PS_READ) < 0
         || ps_array_get(&foreground_out, foreground_out_obj, "foreground_out", 'f', 3, image.shape,
                         PS_WRITE)
                < 0
@@ -84,9 +82,17 @@ done:
 PyObject *
 ps_py_multilevel(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"image",           "alpha",      "foreground",       "background",
-                            "regularization",  "gradient_weight", "small_size",
-                            "small_iterations", "big_iterations", "isa", NULL};
+    static char *names[] = {"image",
+                            "alpha",
+                            "foreground",
+                            "background",
+                            "regularization",
+                            "gradient_weight",
+                            "small_size",
+                            "small_iterations",
+                            "big_iterations",
+                            "isa",
+                            NULL};
     PyObject *image_obj, *alpha_obj, *foreground_obj, *background_obj, *result = NULL;
     const char *isa = NULL;
     unsigned allowed;
@@ -96,9 +102,9 @@ ps_py_multilevel(PyObject *module, PyObject *args, PyObject *kwargs)
     ps_array image = {0}, alpha = {0}, foreground = {0}, background = {0};
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOddnnn|$z:multilevel", names, &image_obj,
-                                     &alpha_obj, &foreground_obj, &background_obj,
-                                     &regularization, &gradient_weight, &small_size,
-                                     &small_iterations, &big_iterations, &isa)
+                                     &alpha_obj, &foreground_obj, &background_obj, &regularization,
+                                     &gradient_weight, &small_size, &small_iterations,
+                                     &big_iterations, &isa)
         || ps_py_allowed(module, isa, &allowed) < 0 || ps_py_count(small_size, "small_size", 0) < 0
         || ps_py_count(small_iterations, "small_iterations", 0) < 0
         || ps_py_count(big_iterations, "big_iterations", 0) < 0) {
@@ -111,10 +117,8 @@ ps_py_multilevel(PyObject *module, PyObject *args, PyObject *kwargs)
                < 0
         || ps_array_get(&background, background_obj, "background", 'f', 3, image.shape, PS_WRITE)
                < 0
-        || ps_array_apart(&foreground, &image, 0) < 0
-        || ps_array_apart(&foreground, &alpha, 0) < 0
-        || ps_array_apart(&background, &image, 0) < 0
-        || ps_array_apart(&background, &alpha, 0) < 0
+        || ps_array_apart(&foreground, &image, 0) < 0 || ps_array_apart(&foreground, &alpha, 0) < 0
+        || ps_array_apart(&background, &image, 0) < 0 || ps_array_apart(&background, &alpha, 0) < 0
         || ps_array_apart(&foreground, &background, 0) < 0) {
         goto done;
     }

@@ -117,8 +117,7 @@ ps_py_exec(PyObject *module)
     state->cpu = ps_cpu_features();
     state->allowed = state->cpu;
     if (forced != NULL) {
-        return ps_py_find(state->cpu, "environment variable PS_FORCE_ISA", forced,
-                          &state->allowed);
+        return ps_py_find(state->cpu, "environment variable PS_FORCE_ISA", forced, &state->allowed);
     }
     return 0;
 }
@@ -126,8 +125,10 @@ ps_py_exec(PyObject *module)
 /* Functions with keywords have another type than the table's, by design of the API. */
 #define PS_KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
 
-#define PS_METHOD(name, text)                                                                     \
+/* clang-format off */
+#define PS_METHOD(name, text) \
     {#name, PS_KEYWORDS(ps_py_##name), METH_VARARGS | METH_KEYWORDS, PyDoc_STR(text)}
+/* clang-format on */
 
 static PyMethodDef ps_py_methods[] = {
     {"isas", ps_py_isas, METH_NOARGS,
@@ -164,6 +165,8 @@ static struct PyModuleDef ps_py_module = {
     .m_methods = ps_py_methods,
     .m_slots = ps_py_slots,
 };
+
+PyMODINIT_FUNC PyInit__kernels(void); /* no header declares what only Python looks up */
 
 PyMODINIT_FUNC
 PyInit__kernels(void)

@@ -12,8 +12,8 @@ typedef struct ps_state {
     unsigned allowed; /* features kernels may use without isa=: all, or what PS_FORCE_ISA names */
 } ps_state;
 
-/* Features that kernels may use, for an isa= argument (NULL: the process's choice). Returns -1 with a
- * ValueError where the name is unknown or this processor lacks it. */
+/* Features that kernels may use, for an isa= argument (NULL: the process's choice). Returns -1 with
+ * a ValueError where the name is unknown or this processor lacks it. */
 int ps_py_allowed(PyObject *module, const char *isa, unsigned *allowed);
 
 /* The best variant in a kernel's table. */

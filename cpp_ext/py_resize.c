@@ -74,8 +74,8 @@ ps_py_taps_apart(const ps_array *out, const ps_py_taps *axis)
 PyObject *
 ps_py_resize_to_planes(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"image",     "out",   "y_start", "y_weights", "x_start",
-                            "x_weights", "scale", "offset",  "reverse",   "isa", NULL};
+    static char *names[] = {"image", "out",    "y_start", "y_weights", "x_start", "x_weights",
+                            "scale", "offset", "reverse", "isa",       NULL};
     PyObject *image_obj, *out_obj, *y_start, *y_weights, *x_start, *x_weights;
     PyObject *scale_obj, *offset_obj, *result = NULL;
     const char *isa = NULL;
@@ -109,8 +109,7 @@ ps_py_resize_to_planes(PyObject *module, PyObject *args, PyObject *kwargs)
     float scales[3], offsets[3];
     for (Py_ssize_t c = 0; c < 3; c++) {
         memcpy(scales + c, (const char *)scale.view.buf + c * scale.strides[0], sizeof *scales);
-        memcpy(offsets + c, (const char *)offset.view.buf + c * offset.strides[0],
-               sizeof *offsets);
+        memcpy(offsets + c, (const char *)offset.view.buf + c * offset.strides[0], sizeof *offsets);
     }
     const ps_planes target = {out.view.buf, out.strides[0], out.strides[1], out.strides[2]};
     const ps_resize_impl *impl = PS_PY_PICK(ps_resize_impls, allowed);
@@ -165,8 +164,8 @@ ps_py_resize_alpha(PyObject *module, PyObject *args, PyObject *kwargs)
     const ps_resize_impl *impl = PS_PY_PICK(ps_resize_impls, allowed);
 
     Py_BEGIN_ALLOW_THREADS
-    status = ps_resize_alpha(impl, ps_array_in(&alpha), &y.taps, &x.taps, to_u8,
-                             ps_array_out(&out));
+    status =
+        ps_resize_alpha(impl, ps_array_in(&alpha), &y.taps, &x.taps, to_u8, ps_array_out(&out));
     Py_END_ALLOW_THREADS
 
     result = status == 0 ? Py_NewRef(Py_None) : PyErr_NoMemory();

@@ -1,4 +1,4 @@
-"""Makes the pictures of README and docs from the sample photo and the embedded model."""
+"""Makes the pictures of README and docs from the sample photos and the embedded model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,39 @@ import numpy as np
 import portrait_sdk
 
 ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs/images"
 GREEN = (60, 170, 90)
+OTHERS = ("camera", "chelsea", "coffee", "rocket")
+_THUMB_HEIGHT = 240
+
+
+def strip(matting: portrait_sdk.Matting, photo: Path) -> np.ndarray:
+    """Photo, alpha, cutout on green; side by side."""
+    matte = matting.matte(photo)
+    alpha = np.rint(255 * matte.alpha).astype(np.uint8)
+    return np.hstack([matte.image, np.dstack([alpha] * 3), matte.composite(GREEN)])
+
+
+def shrink(image: np.ndarray, height: int) -> np.ndarray:
+    """To a height, keeping the aspect."""
+    import cv2
+
+    width = round(image.shape[1] * height / image.shape[0])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def main() -> None:
-    """Photo, alpha, cutout on green; side by side."""
-    matte = portrait_sdk.load(provider="cpu").matte(ROOT / "samples/portraits/astronaut.jpg")
-    alpha = np.rint(255 * matte.alpha).astype(np.uint8)
-    strip = np.hstack([matte.image, np.dstack([alpha] * 3), matte.composite(GREEN)])
-    portrait_sdk.save_image(strip, ROOT / "docs/images/astronaut.jpg", quality=88)
+    """Write every figure."""
+    matting = portrait_sdk.load(provider="cpu")
+    astronaut = strip(matting, ROOT / "samples/portraits/astronaut.jpg")
+    portrait_sdk.save_image(astronaut, IMAGES / "astronaut.jpg", quality=88)
+    rows = []
+    for name in OTHERS:
+        row = shrink(strip(matting, ROOT / f"tests/data/pictures/{name}.jpg"), _THUMB_HEIGHT)
+        rows.append(row)
+    width = max(row.shape[1] for row in rows)
+    padded = [np.pad(r, ((0, 4), (0, width - r.shape[1]), (0, 0))) for r in rows]
+    portrait_sdk.save_image(np.vstack(padded), IMAGES / "others.jpg", quality=85)
 
 
 if __name__ == "__main__":

@@ -31,15 +31,8 @@ if TYPE_CHECKING:
     _Split: TypeAlias = tuple[Pil.Image, Pil.Image | None]
     _U16: TypeAlias = np.ndarray[Any, np.dtype[np.uint16]]
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIPS, ORIENTATION = (
-    256,
-    257,
-    258,
-    259,
-    262,
-    273,
-    274,
-)
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+STRIPS, ORIENTATION = 273, 274
 SAMPLES, STRIP_BYTES, PLANAR, PREDICTOR = 277, 279, 284, 317
 TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, EXTRA, FORMAT, ICC = 322, 323, 324, 325, 338, 339, 34675
 _PIXEL_TAGS = {
@@ -47,6 +40,7 @@ _PIXEL_TAGS = {
     *(PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, EXTRA, FORMAT),
     *(266, 278, 292, 320, 347, 529, 530, 531, 532),  # fill order, rows, T4, palette, JPEG, YCbCr
 }
+_LISTS = {BITS, STRIPS, STRIP_BYTES, TILES, TILE_BYTES, EXTRA, FORMAT, ICC, 320, 347, 529, 530, 532}
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
 _LONG, _LONG8 = 4, 16
@@ -134,6 +128,8 @@ def _parse(data: bytes) -> _Directory:
         value = data[at : at + size]
         if kind == _LONG8:
             kind, value = _LONG, _narrowed(value, n, order)
+        if tag not in _LISTS:  # Pillow would warn about further values
+            n, value = 1, value[: len(value) // n]
         tags[tag] = (kind, n, value)
     return _Directory(order=order, tags=tags)
 

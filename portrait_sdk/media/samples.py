@@ -36,7 +36,8 @@ def to_u8(array: AnyArray, name: str) -> U8Array:
             hint = "; divide by 255" if low >= 0 and 1 < high <= 255 else ""  # noqa: PLR2004
             raise ImageError(f"{name}: expected floats in [0, 1], got {low:g} to {high:g}{hint}")
         scaled = np.clip(array, 0, 1).astype(np.float32, copy=False) * np.float32(255)
-        return np.rint(scaled, out=scaled).astype(np.uint8)
+        levels: U8Array = np.rint(scaled, out=scaled).astype(np.uint8)
+        return levels
     hints = {"b": "; multiply a boolean array by 255 as uint8", "i": "; cast it to uint8 or uint16"}
     raise ImageError(
         f"{name}: expected {_EXPECTED}; got {_describe(array)}{hints.get(array.dtype.kind, '')}"

@@ -252,6 +252,11 @@ def test_a_pil_image_whose_file_is_truncated_is_an_image_error():
         load_image(picture)
 
 
+def test_tags_with_too_many_values_bring_no_warning():
+    page = {256: [4, 9, 9], 257: [4, 1], 258: [8], 259: [1, 1, 1], 262: [1, 2], 277: [1, 1]}
+    assert load_image(tiff(page, [bytes(range(16))])).image[1, 2].tolist() == [6, 6, 6]
+
+
 def test_threads_do_not_disturb_each_other():
     want = {name: load_image(data).image for name, data in FILES.items()}
 

@@ -1,0 +1,198 @@
+"""The implementations under test, and one case per kernel: arrays in, arrays out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from portrait_sdk.ops import _kernels_numpy, resample
+from portrait_sdk.spec import Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WITHOUT = os.environ.get("PORTRAIT_NO_EXTENSION", "") not in ("", "0")
+
+if WITHOUT:
+    _kernels: Any = None
+    ISAS: tuple[str, ...] = ()
+else:
+    from portrait_sdk.ops import _kernels  # a build without it fails here, and should
+
+    ISAS = _kernels.isas()
+
+IMPLEMENTATIONS = (*ISAS, "numpy")
+
+needs_extension = pytest.mark.skipif(WITHOUT, reason="PORTRAIT_NO_EXTENSION is set")
+
+
+def run(implementation: str, kernel: str, *args: Any) -> None:
+    """Call a kernel of ``numpy`` or of the compiled module's instruction set."""
+    if implementation == "numpy":
+        with np.errstate(all="ignore"):  # NaN in alpha is part of the battery
+            getattr(_kernels_numpy, kernel)(*args)
+    else:
+        getattr(_kernels, kernel)(*args, isa=implementation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A kernel's arguments, with None in place of each output."""
+
+    kernel: str
+    args: tuple[Any, ...]
+    outputs: tuple[tuple[tuple[int, ...], type[Any]], ...]
+
+    def __call__(self, implementation: str) -> tuple[Any, ...]:
+        """Run on fresh outputs filled with a value that no kernel leaves by chance."""
+        made = tuple(np.full(shape, 77, dtype) for shape, dtype in self.outputs)
+        waiting = list(made)
+        args = [waiting.pop(0) if a is None else a for a in self.args]
+        run(implementation, self.kernel, *args)
+        return made
+
+
+def a_photo(rng: np.random.Generator, *shape: int) -> Any:
+    return rng.integers(0, 256, shape, dtype=np.uint8)
+
+
+def an_alpha(rng: np.random.Generator, height: int, width: int) -> Any:
+    """In [0, 1] with plateaus, exact 8-bit halves, values outside, infinities and NaN."""
+    alpha = rng.random((height, width), dtype=np.float32)
+    alpha[rng.random(alpha.shape) < 0.2] = 0
+    alpha[rng.random(alpha.shape) < 0.2] = 1
+    halves = (rng.integers(0, 255, alpha.shape) + np.float32(0.5)) / np.float32(255)
+    odd = rng.random(alpha.shape) < 0.1
+    alpha[odd] = halves[odd]
+    for value in (-0.0, -1, 2, np.inf, -np.inf, np.nan):
+        alpha[rng.random(alpha.shape) < 0.02] = value
+    return alpha
+
+
+def a_clean_alpha(rng: np.random.Generator, height: int, width: int) -> Any:
+    """In [0, 1], half of it exactly 0 or 1."""
+    return np.clip(2 * rng.random((height, width), dtype=np.float32) - 0.5, 0, 1)
+
+
+def taps(source: tuple[int, int], target: tuple[int, int], kernel: str, **how: Any) -> list[Any]:
+    vertical, horizontal = resample.taps_for(source, target, Filter(kernel=kernel, **how))
+    return [vertical.start, vertical.weights, horizontal.start, horizontal.weights]
+
+
+KERNELS = ("nearest", "area", "bilinear", "bicubic", "lanczos4")
+
+
+def _planes(rng: np.random.Generator, height: int, width: int) -> Call:
+    h, w = (int(n) for n in rng.integers(1, 40, 2))
+    four = taps((height, width), (h, w), KERNELS[rng.integers(len(KERNELS))])
+    scale, offset = rng.normal(size=(2, 3)).astype(np.float32)
+    image, reverse = a_photo(rng, height, width, 3), bool(rng.integers(2))
+    return Call(
+        kernel="resize_to_planes",
+        args=(image, None, *four, scale, offset, reverse),
+        outputs=(((3, h, w), np.float32),),
+    )
+
+
+def _alpha_to(dtype: type[Any]) -> Callable[[np.random.Generator, int, int], Call]:
+    def make(rng: np.random.Generator, height: int, width: int) -> Call:
+        h, w = (int(n) for n in rng.integers(1, 40, 2))
+        four = taps((h, w), (height, width), KERNELS[rng.integers(len(KERNELS))])
+        return Call(
+            kernel="resize_alpha",
+            args=(an_alpha(rng, h, w), None, *four),
+            outputs=(((height, width), dtype),),
+        )
+
+    return make
+
+
+def _quantize(rng: np.random.Generator, height: int, width: int) -> Call:
+    return Call(
+        kernel="quantize",
+        args=(an_alpha(rng, height, width), None),
+        outputs=(((height, width), np.uint8),),
+    )
+
+
+def _cutout(rng: np.random.Generator, height: int, width: int) -> Call:
+    return Call(
+        kernel="cutout",
+        args=(a_photo(rng, height, width, 3), an_alpha(rng, height, width), None),
+        outputs=(((height, width, 4), np.uint8),),
+    )
+
+
+def _composite(rng: np.random.Generator, height: int, width: int) -> Call:
+    size = (height, width) if rng.integers(2) else (1, 1)
+    front, back = a_photo(rng, height, width, 3), a_photo(rng, *size, 3)
+    return Call(
+        kernel="composite",
+        args=(front, an_alpha(rng, height, width), back, None),
+        outputs=(((height, width, 3), np.uint8),),
+    )
+
+
+def _rgba(kernel: str) -> Callable[[np.random.Generator, int, int], Call]:
+    def make(rng: np.random.Generator, height: int, width: int) -> Call:
+        image = a_photo(rng, height, width, 4)
+        image[rng.random((height, width)) < 0.1] = 0
+        return Call(kernel=kernel, args=(image, None), outputs=((image.shape, np.uint8),))
+
+    return make
+
+
+def _blur_fusion(rng: np.random.Generator, height: int, width: int) -> Call:
+    image, front, back = rng.random((3, height, width, 3), dtype=np.float32)
+    size = int(rng.choice([1, 2, 3, 6, 7, 90]))
+    return Call(
+        kernel="blur_fusion",
+        args=(image, a_clean_alpha(rng, height, width), front, back, None, None, size),
+        outputs=((image.shape, np.float32), (image.shape, np.float32)),
+    )
+
+
+def _multilevel(rng: np.random.Generator, height: int, width: int) -> Call:
+    image = rng.random((height, width, 3), dtype=np.float32)
+    small, many, few = int(rng.integers(40)), int(rng.integers(6)), int(rng.integers(4))
+    return Call(
+        kernel="multilevel",
+        args=(image, a_clean_alpha(rng, height, width), None, None, 1e-3, 1.0, small, many, few),
+        outputs=((image.shape, np.float32), (image.shape, np.float32)),
+    )
+
+
+CASES: dict[str, Callable[[np.random.Generator, int, int], Call]] = {
+    "resize_to_planes": _planes,
+    "resize_alpha to float32": _alpha_to(np.float32),
+    "resize_alpha to uint8": _alpha_to(np.uint8),
+    "quantize": _quantize,
+    "cutout": _cutout,
+    "composite": _composite,
+    "premultiply": _rgba("premultiply"),
+    "unpremultiply": _rgba("unpremultiply"),
+    "blur_fusion": _blur_fusion,
+    "multilevel": _multilevel,
+}
+
+TOLERANCE = {
+    # Float sums start at 0 and run in the order of the taps, in C as in NumPy, each operation
+    # rounded to float32: no difference at all, and integers follow.
+    "resize_to_planes": 0.0,
+    "resize_alpha to float32": 0.0,
+    "resize_alpha to uint8": 0.0,
+    "quantize": 0.0,
+    "cutout": 0.0,
+    "composite": 0.0,
+    "premultiply": 0.0,
+    "unpremultiply": 0.0,
+    # Running sums against cumulative ones: at most an ulp of float32 in each mean, which a division
+    # by a weight near 0 magnifies; weights of the alphas here are 0 or, nearly always, above 1e-3.
+    "blur_fusion": 1e-4,
+    # The start colours' sums may round the other way; sweeps neither magnify nor forget it.
+    "multilevel": 1e-5,
+}

@@ -1,0 +1,195 @@
+/* isa_agreement.c - every variant of every kernel against its scalar, without Python.
+ *
+ * For processors at hand only through an emulator, where the Python tests cannot run:
+ *
+ *     aarch64-linux-gnu-gcc -std=c11 -O3 -ffp-contract=off -static -I cpp_ext \
+ *         tests/kernels/isa_agreement.c cpp_ext/ps_*.c -lm -o isa_agreement
+ *     qemu-aarch64 ./isa_agreement
+ *
+ * Prints one line per variant and exits with 1 where any bit differs. This is a test: unlike the
+ * kernels it prints, and it takes memory from the stack.
+ */
+#include <math.h>
+#include <stdio.h>
+
+#include "ps_blur_fusion.h"
+#include "ps_composite.h"
+#include "ps_multilevel.h"
+#include "ps_quantize.h"
+#include "ps_resize.h"
+
+#define SIDE 150
+#define ROUNDS 60
+
+static uint32_t random_state = 1;
+static int failures = 0;
+
+static uint32_t
+next(void)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return random_state >> 8;
+}
+
+static void
+fill_u8(uint8_t *values, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        values[i] = (uint8_t)(next() & 0xFF);
+    }
+}
+
+static void
+fill_f32(float *values, size_t n, int odd)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t kind = next() % 16;
+        values[i] = (float)(next() & 0xFFFF) / 65535.0f;
+        if (kind == 0) {
+            values[i] = 0.0f;
+        } else if (kind == 1) {
+            values[i] = 1.0f;
+        } else if (kind == 2) {
+            values[i] = ((float)(next() % 255) + 0.5f) / 255.0f;
+        } else if (kind == 3 && odd) {
+            values[i] = next() % 2 ? NAN : next() % 2 ? -3.0f : INFINITY;
+        }
+    }
+}
+
+static ps_in
+in(const void *data, size_t row_bytes)
+{
+    ps_in rows;
+    rows.data = data;
+    rows.stride = (ptrdiff_t)row_bytes;
+    return rows;
+}
+
+static ps_out
+out(void *data, size_t row_bytes)
+{
+    ps_out rows;
+    rows.data = data;
+    rows.stride = (ptrdiff_t)row_bytes;
+    return rows;
+}
+
+static uint8_t photo[SIDE * SIDE * 4], other[SIDE * SIDE * 4];
+static float alpha[SIDE * SIDE], colours[SIDE * SIDE * 3], odd_alpha[SIDE * SIDE];
+static float got[2][SIDE * SIDE * 3], want[2][SIDE * SIDE * 3];
+static int32_t y_start[SIDE], x_start[SIDE];
+static float y_weights[SIDE * 8], x_weights[SIDE * 8];
+
+/* Runs one kernel's variant, or the scalar, over the arrays above; writes to result[0] and [1]. */
+typedef void (*ps_case)(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w);
+
+static void
+run_quantize(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    ps_quantize(impl, in(odd_alpha, 4 * w), out(result[0], w), h, w);
+}
+
+static void
+run_cutout(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    ps_cutout(impl, in(photo, 3 * w), in(odd_alpha, 4 * w), out(result[0], 4 * w), h, w);
+}
+
+static void
+run_composite(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    ps_composite(impl, in(photo, 3 * w), in(odd_alpha, 4 * w), in(other, 3 * w), h % 2 == 0,
+                 out(result[0], 3 * w), h, w);
+}
+
+static void
+run_rgba(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    ps_rgba(impl, in(photo, 4 * w), out(result[0], 4 * w), h, w);
+}
+
+static void
+run_resize(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    const size_t k = 1 + next() % (h < w ? h < 8 ? h : 8 : w < 8 ? w : 8);
+    const ps_taps y = {y_start, y_weights, h / 2 + 1, k}, x = {x_start, x_weights, w / 2 + 1, k};
+    const float scale[3] = {0.017f, 0.018f, 0.019f}, offset[3] = {-2.1f, -2.0f, -1.8f};
+    const ptrdiff_t row = (ptrdiff_t)(4 * x.n);
+    const ps_planes planes = {(unsigned char *)(void *)result[0], row * (ptrdiff_t)y.n, row, 4};
+
+    for (size_t i = 0; i < SIDE; i++) {
+        y_start[i] = (int32_t)(next() % (h - k + 1));
+        x_start[i] = (int32_t)(next() % (w - k + 1));
+    }
+    ps_resize_to_planes(impl, in(photo, 3 * w), w, &y, &x, scale, offset, h % 2 == 0, &planes);
+    ps_resize_alpha(impl, in(odd_alpha, 4 * w), &y, &x, 0, out(result[1], 4 * x.n));
+    ps_resize_alpha(impl, in(odd_alpha, 4 * w), &y, &x, 1, out(result[1] + y.n * x.n, x.n));
+}
+
+static void
+run_blur_fusion(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    const ps_in image = in(colours, 12 * w);
+    ps_blur_fusion(impl, image, in(alpha, 4 * w), image, image, out(result[0], 12 * w),
+                   out(result[1], 12 * w), h, w, 7);
+}
+
+static void
+run_multilevel(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    const ps_multilevel_options options = {1e-5f, 1.0f, 32, 10, 2};
+    ps_multilevel(impl, in(colours, 12 * w), in(alpha, 4 * w), out(result[0], 12 * w),
+                  out(result[1], 12 * w), h, w, &options);
+}
+
+static void
+compare(const char *kernel, ps_case run, const void *impls, size_t size)
+{
+    const void *scalar = ps_cpu_pick(impls, size, 0);
+    const unsigned char *impl = impls;
+
+    for (;; impl += size) {
+        const ps_isa *isa = (const ps_isa *)(const void *)impl;
+        int different = 0;
+        if ((isa->needs & ~ps_cpu_features()) == 0) {
+            for (size_t round = 0; round < ROUNDS; round++) {
+                const size_t h = round < 4 ? 1 + round % 2 : 1 + next() % SIDE;
+                const size_t w = round < 4 ? 1 + round / 2 : 1 + next() % SIDE;
+                const uint32_t state = random_state;
+                memset(want, 0x55, sizeof want);
+                memset(got, 0x55, sizeof got);
+                run(scalar, want, h, w);
+                random_state = state; /* the same random taps */
+                run(impl, got, h, w);
+                different += memcmp(got, want, sizeof got) != 0;
+            }
+            printf("%-16s %-8s %s\n", kernel, isa->name, different ? "DIFFERENT" : "same bits");
+            failures += different;
+        }
+        if ((const void *)impl == scalar) {
+            return;
+        }
+    }
+}
+
+int
+main(void)
+{
+    fill_u8(photo, sizeof photo);
+    fill_u8(other, sizeof other);
+    fill_f32(alpha, SIDE * SIDE, 0);
+    fill_f32(odd_alpha, SIDE * SIDE, 1);
+    fill_f32(colours, SIDE * SIDE * 3, 0);
+    fill_f32(y_weights, SIDE * 8, 0);
+    fill_f32(x_weights, SIDE * 8, 0);
+    compare("quantize", run_quantize, ps_quantize_impls, sizeof *ps_quantize_impls);
+    compare("cutout", run_cutout, ps_cutout_impls, sizeof *ps_cutout_impls);
+    compare("composite", run_composite, ps_composite_impls, sizeof *ps_composite_impls);
+    compare("premultiply", run_rgba, ps_premultiply_impls, sizeof *ps_premultiply_impls);
+    compare("unpremultiply", run_rgba, ps_unpremultiply_impls, sizeof *ps_unpremultiply_impls);
+    compare("resize", run_resize, ps_resize_impls, sizeof *ps_resize_impls);
+    compare("blur_fusion", run_blur_fusion, ps_blur_fusion_impls, sizeof *ps_blur_fusion_impls);
+    compare("multilevel", run_multilevel, ps_multilevel_impls, sizeof *ps_multilevel_impls);
+    return failures > 0;
+}
