@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from portrait_sdk import __version__
 from portrait_sdk.errors import ModelError
-from portrait_sdk.media.encode import write_atomic
+from portrait_sdk.media import write_atomic
 from portrait_sdk.spec import ModelSpec
 
 from . import metadata, verify

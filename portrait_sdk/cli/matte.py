@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _KINDS = ("cutout", "alpha", "foreground", "composite")
 _METHODS = ("multilevel", "blur-fusion", "closed-form", "none")
-_OPAQUE = {"jpeg", "jpg"}
+_WITH_QUALITY = ("jpeg", "webp")
 _FORMATS = ("png", "webp", "tiff", "jpeg")
 
 
@@ -54,7 +54,7 @@ _FORMATS = ("png", "webp", "tiff", "jpeg")
     type=click.Choice(_FORMATS),
     help="File format.  [default: by OUT's extension; png for -]",
 )
-@click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG.")
+@click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG; makes WebP lossy.")
 @model_options
 @json_option
 def matte(  # noqa: PLR0913 - one parameter an option
@@ -78,8 +78,8 @@ def matte(  # noqa: PLR0913 - one parameter an option
     """
     kind = _kind(kind, background)
     file_format = _format(out, file_format, kind)
-    if quality is not None and file_format not in _OPAQUE:
-        raise click.UsageError("--quality goes with a JPEG output")
+    if quality is not None and file_format not in _WITH_QUALITY:
+        raise click.UsageError("--quality goes with a JPEG or WebP output")
     if "-" not in (image, out) and _same_file(image, out):
         raise click.UsageError(f"IN and OUT are the same file: {out}")
 

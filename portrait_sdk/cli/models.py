@@ -62,14 +62,14 @@ def fetch(name: str) -> None:
 
 def _fetch(entry: Entry) -> Path:
     """Say what a model may be used for, and have it here."""
-    from portrait_sdk.model import cache, registry
+    from portrait_sdk.model import download, registry
 
     limits = f"; {entry.use_limits}" if entry.use_limits else ""
     click.echo(f"{entry.name}: {entry.license}{limits}", err=True)
     path = registry.locate(entry)
     if path is None:
         with _progress(entry.name) as progress:
-            path = cache.fetch(entry, progress=progress)
+            path = download.fetch(entry, progress=progress)
     return path
 
 

@@ -13,7 +13,7 @@ import io
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ class Status:
 
 def runtimes() -> dict[str, str]:
     """The ONNX Runtime distributions installed, with their versions; more than one is a conflict."""
+    from importlib import metadata  # takes longer to import than the rest of this module
+
     found = {}
     for name in _RUNTIMES:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -187,7 +187,9 @@ def loadable(entry: Entry, *, download: bool = False) -> Path:
         return path
     if not download:
         raise ModelError(f"{entry.name}: not downloaded yet; {fetch} does so")
-    return model_cache.fetch(entry)
+    from portrait_sdk.model import download as downloading  # brings the HTTP client
+
+    return downloading.fetch(entry)
 
 
 def resolve(model: str | os.PathLike[str] | None, *, download: bool = False) -> Path:

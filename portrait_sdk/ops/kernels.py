@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from portrait_sdk.errors import OptionError
 from portrait_sdk.ops import threads
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def _choose() -> tuple[ModuleType, str, str | None]:
         from portrait_sdk.ops import _kernels
     except ImportError as error:
         return _kernels_numpy, "numpy", str(error)
+    except ValueError as error:  # PS_FORCE_ISA names none
+        raise OptionError(str(error)) from error
     return _kernels, os.environ.get("PS_FORCE_ISA") or _kernels.isas()[0], None
 
 

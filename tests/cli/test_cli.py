@@ -157,7 +157,7 @@ def test_exif_orientation(tmp_path: Path, brightness: Path) -> None:
         (["-o", "o.png", "--output", "alpha", "--background", "red"], "--background goes with"),
         (["-o", "o.png", "--foreground", "ml"], "is not one of"),
         (["-o", "o.png", "--threads", "0"], "is not in the range"),
-        (["-o", "o.png", "--quality", "9"], "--quality goes with a JPEG"),
+        (["-o", "o.png", "--quality", "9"], "--quality goes with a JPEG or WebP"),
         (["-o", "o.png", "--bogus"], "No such option"),
         ([], "Missing option"),
     ],
@@ -272,3 +272,18 @@ def test_doctor_tells_the_truth() -> None:
 def test_a_wrong_thread_variable_is_named(astronaut: Path, tmp_path: Path) -> None:
     line = failed(1, "matte", astronaut, "-o", tmp_path / "o.png", PORTRAIT_THREADS="many")
     assert "PORTRAIT_THREADS" in line
+
+
+def test_a_wrong_instruction_set_is_named(astronaut: Path, tmp_path: Path) -> None:
+    line = failed(1, "matte", astronaut, "-o", tmp_path / "o.png", PS_FORCE_ISA="mmx")
+    assert "PS_FORCE_ISA" in line
+    assert "scalar" in line
+
+
+def test_quality_makes_webp_lossy(tmp_path: Path, astronaut: Path) -> None:
+    sizes = {}
+    for name, options in {"lossless": [], "lossy": ["--quality", "60"]}.items():
+        out = tmp_path / f"{name}.webp"
+        assert run("matte", astronaut, "-o", out, *options).returncode == 0
+        sizes[name] = out.stat().st_size
+    assert sizes["lossy"] < sizes["lossless"] / 3

@@ -16,7 +16,7 @@ from model import http_server as http
 from model.http_server import Server, serve
 
 from portrait_sdk.errors import DownloadError, ModelError, OptionError, OutputError
-from portrait_sdk.model import cache
+from portrait_sdk.model import cache, download
 from portrait_sdk.model.registry import Entry
 
 CONTENT = np.random.default_rng(1).bytes(300_001)  # longer than one block, and no round number
@@ -47,7 +47,7 @@ def entry_of(server: Server, **changes) -> Entry:
 
 def fetch(entry: Entry, **changes) -> Path:
     """Fetch with the patience of a test."""
-    return cache.fetch(entry, **({"timeout_s": 5.0, "retries": 3, "pause_s": 0.0} | changes))
+    return download.fetch(entry, **({"timeout_s": 5.0, "retries": 3, "pause_s": 0.0} | changes))
 
 
 def left_in(folder: Path) -> list[str]:
@@ -240,7 +240,7 @@ def test_nothing_beyond_the_registered_size_is_written(server, folder):
 
 
 def test_file_beyond_the_ceiling_is_refused(server):
-    server.script = [http.declaring(cache.CEILING_BYTES + 1)]
+    server.script = [http.declaring(download.CEILING_BYTES + 1)]
     with pytest.raises(DownloadError, match=r"expected at most 4294967296 bytes"):
         fetch(entry_of(server, size_bytes=None))
 
@@ -311,7 +311,7 @@ def test_redirects_in_a_loop_end(server):
     server.script = [http.redirect("/again")] * 50
     with pytest.raises(DownloadError, match=r"redirected more than 5 times"):
         fetch(entry_of(server))
-    assert len(server.requests) == cache.MAX_REDIRECTS + 1
+    assert len(server.requests) == download.MAX_REDIRECTS + 1
 
 
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x"])
@@ -342,7 +342,7 @@ def test_redirect_to_no_address_is_one_line(server, target):
     ],
 )
 def test_redirects_never_leave_https(source, target, allowed):
-    assert cache.may_redirect(source, target) is allowed
+    assert download.may_redirect(source, target) is allowed
 
 
 # The folder
@@ -451,11 +451,11 @@ def test_offline_of_unknown_value_is_refused(monkeypatch):
 FETCH = """
 import sys
 {first}
-from portrait_sdk.model import cache
+from portrait_sdk.model import cache, download
 from portrait_sdk.model.registry import Entry
 entry = Entry(name="tiny", format="onnx", architecture="portrait", license="Apache-2.0",
               url=sys.argv[1], sha256=sys.argv[2])
-print(cache.fetch(entry, timeout_s=5, retries=1, pause_s=0))
+print(download.fetch(entry, timeout_s=5, retries=1, pause_s=0))
 """
 
 
@@ -488,7 +488,7 @@ def test_process_that_hangs_is_not_waited_for_without_end(server, folder):
     folder.mkdir()
     lock, part = (folder / f"tiny.{HASH[:12]}{suffix}" for suffix in (".lock", ".part"))
     with (
-        cache._locked(lock, part, 1),
+        download._locked(lock, part, 1),
         pytest.raises(DownloadError, match=r"held for 0.2 s by another process"),
     ):
         fetch(entry_of(server), lock_wait_s=0.2)

@@ -13,7 +13,7 @@ from model.http_server import serve
 
 from portrait_sdk.cli import models as command
 from portrait_sdk.errors import DownloadError, ModelError
-from portrait_sdk.model import registry
+from portrait_sdk.model import download, registry
 from portrait_sdk.model.registry import Entry
 
 SHM_HASH = "f7423467525c7b2114782e934117519b52af0923a9ac5cc3a8e31f2c8b8d21f9"
@@ -193,7 +193,7 @@ def test_published_checkpoint_gets_the_commands_that_fetch_and_convert_it(folder
 def test_fetched_checkpoint_gets_the_command_that_converts_it():
     with serve(b"weights") as server:
         checkpoint = entry_at(server, format="mindspore-ckpt", architecture="shm")
-        path = registry.model_cache.fetch(checkpoint)
+        path = download.fetch(checkpoint)
         with pytest.raises(ModelError) as caught:
             registry.loadable(checkpoint)
     assert str(caught.value).endswith(f"with `portrait convert {path} -o tiny.onnx --arch shm`")
