@@ -1,7 +1,7 @@
 """Models side by side on one list of photos: quality and time, in one run.
 
-``python benchmarks/bench_models.py DATA MODEL.onnx [MODEL.onnx …]`` with self-describing files; DATA
-holds ``ccp/``. Truth is ``ccp/mask`` (binary, made by people), alpha at the photo's own size.
+``python benchmarks/bench_models.py DATA MODEL.onnx [MODEL.onnx …]`` with self-describing files;
+DATA holds ``ccp/``. Truth is ``ccp/mask`` (binary, made by people), alpha at the photo's own size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""This beside that, in one process: variants take turns, warm-up is dropped, medians and quartiles."""
+"""Variants take turns in one process; warm-up is dropped; medians and quartiles."""
 
 from __future__ import annotations
 

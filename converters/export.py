@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from portrait_sdk import __version__
 from portrait_sdk.errors import ModelError
 from portrait_sdk.media import write_atomic
@@ -88,7 +89,8 @@ def export(
     report = verify.compare(data, module, architecture)
     if report.max_difference > architecture.tolerance:
         raise ModelError(
-            f"{out}: not written: alpha differs from the checkpoint by {report.max_difference:.2e}, "
+            f"{out}: not written: alpha differs from the checkpoint by "
+            f"{report.max_difference:.2e}, "
             f"{architecture.name} tolerates {architecture.tolerance:.0e}"
         )
     summary = {"max": report.max_difference, "mean": report.mean_difference}
@@ -99,7 +101,7 @@ def export(
 
 
 def to_onnx(module: nn.Module, architecture: Architecture) -> onnx.ModelProto:
-    """torch's exporter, with free batch, height and width."""
+    """Torch's exporter, with free batch, height and width."""
     import torch
 
     stride = architecture.input.size.multiple
@@ -118,7 +120,7 @@ def to_onnx(module: nn.Module, architecture: Architecture) -> onnx.ModelProto:
         verbose=False,
     )
     assert program is not None
-    model: Any = program.model_proto
+    model: onnx.ModelProto = program.model_proto
     for value in (*model.graph.input, *model.graph.output):
         dims = value.type.tensor_type.shape.dim
         for dim, name in zip(dims, ("batch", "", "height", "width"), strict=False):
@@ -128,7 +130,7 @@ def to_onnx(module: nn.Module, architecture: Architecture) -> onnx.ModelProto:
 
 
 def simplify(model: onnx.ModelProto, architecture: Architecture) -> onnx.ModelProto:
-    """onnxsim with its check on, at the first size conversions are verified on.
+    """Onnxsim with its check on, at the first size conversions are verified on.
 
     Raises:
         ModelError: The simplified graph does not compute the same.
@@ -137,6 +139,7 @@ def simplify(model: onnx.ModelProto, architecture: Architecture) -> onnx.ModelPr
 
     size = architecture.verify_sizes[0]
     shape = {architecture.input.name: [2, 3, *size]}
+    simple: onnx.ModelProto
     simple, same = onnxsim.simplify(model, check_n=2, test_input_shapes=shape)
     if not same:
         raise ModelError(f"{architecture.name}: the simplified graph computes something else")

@@ -33,7 +33,7 @@ def write(model: onnx.ModelProto, spec: ModelSpec) -> None:
 
 
 def strip(model: onnx.ModelProto) -> None:
-    """Remove what exporters leave behind: doc strings, stack traces with local paths, producer noise.
+    """Remove what exporters leave behind: doc strings, stack traces with local paths, names.
 
     Args:
         model: Changed in place, subgraphs and functions included.

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from portrait_sdk.model import runtime
 
 if TYPE_CHECKING:

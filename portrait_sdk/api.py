@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 
@@ -56,7 +56,8 @@ class Matte:
     @property
     def has_subject(self) -> bool:
         """Whether anybody was found: alpha above 0.5 on at least 0.1 % of the pixels."""
-        return np.count_nonzero(self.alpha > 0.5) >= _SUBJECT_SHARE * self.alpha.size  # noqa: PLR2004
+        found = np.count_nonzero(self.alpha > 0.5)  # noqa: PLR2004 - the docstring's
+        return bool(found >= _SUBJECT_SHARE * self.alpha.size)
 
     def trimap(self, *, band_radius_px: int | None = None) -> Trimap:
         """Certain foreground and background, the rest unknown: uint8 (H, W) of 0, 128, 255.
@@ -128,7 +129,8 @@ def resolve_background(background: Any, matte: Matte) -> Image:  # noqa: ANN401 
         color = compositing.parse_color(background)
         if color is not None:
             return np.array(color, np.uint8).reshape(1, 1, 3)
-        if not os.path.exists(background):
+        # Path.exists raises for a name too long, and takes an empty one for the working folder.
+        if not os.path.exists(background):  # noqa: PTH110
             raise ImageError(
                 f"background {background!r}: expected blur[:RADIUS], a colour (white, #rrggbb, "
                 "r,g,b) or a picture's path, and there is no such file"
@@ -150,7 +152,7 @@ class Matting:
 
     @property
     def provider(self) -> str:
-        """The execution provider that really runs: ``cpu``, ``cuda``, …"""
+        """The execution provider that really runs, such as ``cpu`` or ``cuda``."""
         return self._session.provider
 
     @property
@@ -257,7 +259,7 @@ class Matting:
         """Let go of the model; again is harmless."""
         self._session.close()
 
-    def __enter__(self) -> Matting:
+    def __enter__(self) -> Self:
         """Return itself; closed at the end of the ``with`` block."""
         return self
 

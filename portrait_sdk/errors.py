@@ -1,15 +1,15 @@
 """What can go wrong, as a tree.
 
 PortraitError
-├── ImageError (ValueError)         a picture or array is not what was asked for, or cannot be decoded
-│   └── ImageTooLargeError          it passes a pixel or byte limit; raised before memory is taken
-├── OptionError (ValueError)        an argument has a value that is not known or not possible
-├── ModelError (ValueError)         a model file is missing, damaged, or not one this runtime can load
-│   └── SpecError                   its description of itself is missing, newer, or contradictory
-├── ProviderError (RuntimeError)    an execution provider asked for by name cannot be had
-├── ClosedError (RuntimeError)      used after ``close()``, or in another process than it was opened in
-├── DownloadError (OSError)         a published model could not be fetched or does not match its hash
-└── OutputError (OSError)           a result could not be written; nothing is left behind
+├── ImageError (ValueError)        a picture or array is not what was asked for, or is damaged
+│   └── ImageTooLargeError         it passes a pixel or byte limit; raised before memory is taken
+├── OptionError (ValueError)       an argument has a value that is not known or not possible
+├── ModelError (ValueError)        a model file is missing, damaged, or not one this runtime loads
+│   └── SpecError                  its description of itself is missing, newer, or contradictory
+├── ProviderError (RuntimeError)   an execution provider asked for by name cannot be had
+├── ClosedError (RuntimeError)     used after ``close()``, or in another process than its own
+├── DownloadError (OSError)        a published model cannot be fetched, or has another hash
+└── OutputError (OSError)          a result could not be written; nothing is left behind
 
 Each message names what was given, what was expected, and the way on, in one line.
 """

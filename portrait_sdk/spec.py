@@ -1,9 +1,9 @@
 """How to feed one model and read it back: a versioned JSON value inside its own .onnx file.
 
-The value stands in the file's ``metadata_props`` under the key ``portrait_sdk``. The runtime decides
-everything from it and nothing from a file's name. Fields that this release does not know are kept
-when a spec is read and written again; a newer ``schema`` number is refused, because it may change
-what a known field means.
+The value stands in the file's ``metadata_props`` under the key ``portrait_sdk``. The runtime
+decides everything from it and nothing from a file's name. Fields that this release does not know
+are kept when a spec is read and written again; a newer ``schema`` number is refused, because it may
+change what a known field means.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ class Filter:
     """``area`` averages the source pixels an output pixel covers when shrinking; when either axis
     grows it is OpenCV's stand-in, a bilinear whose ramp is one *output* pixel wide."""
     coefficient: float = -0.75
-    """The bicubic's ``a`` (Keys 1981): -0.75 in OpenCV and torch, -0.5 in Pillow. Others ignore it."""
+    """The bicubic's ``a`` (Keys 1981): -0.75 in OpenCV and torch, -0.5 in Pillow. Others
+    ignore it."""
     antialias: bool = True
-    """Widen the kernel when shrinking, as Pillow and torch's ``antialias=True`` do. OpenCV does not.
-    ``nearest`` and ``area`` ignore it."""
+    """Widen the kernel when shrinking, as Pillow and torch's ``antialias=True`` do. OpenCV does
+    not. ``nearest`` and ``area`` ignore it."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -54,8 +55,8 @@ class SizePolicy:
     """Which height and width the network is fed for a photo's."""
 
     rule: SizeRule
-    """``fixed``: always ``height`` x ``width``. ``short-side``/``long-side``: the photo's shorter or
-    longer side becomes ``side``, the other follows. ``native``: the photo's own size."""
+    """``fixed``: always ``height`` x ``width``. ``short-side``/``long-side``: the photo's shorter
+    or longer side becomes ``side``, the other follows. ``native``: the photo's own size."""
     height: int | None = None
     """Pixels, for ``fixed``."""
     width: int | None = None
@@ -327,7 +328,9 @@ class _Reader:
         return Filter(
             kernel=self.choice("kernel", Kernel, "area"),
             coefficient=self.number("coefficient", -0.75),
-            antialias=self.take("antialias", "true or false", lambda v: isinstance(v, bool), True),
+            antialias=self.take(
+                "antialias", "true or false", lambda v: isinstance(v, bool), default=True
+            ),
             extra=self.left,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN = "<!-- models: written by scripts/readme_tables.py from benchmarks/results/models.json -->\n"
@@ -18,21 +19,26 @@ def table() -> str:
     lines = [
         "| model | licence | size | MAD | IoU at 0.5 | time a photo |",
         "|---|---|---|---|---|---|",
-    ]
-    for row in result["rows"]:
-        lines.append(
-            f"| `{row['model']}` | {row['license']} | {row['bytes'] / 1e6:.1f} MB | {row['mad']:.4f} "
-            f"| {row['iou']:.3f} | {1000 * row['seconds']['median']:.0f} ms |"
-        )
-    lines += [
+        *map(_row, result["rows"]),
         "",
-        f"{result['photos']} street-fashion photos with masks made by people (Clothing Co-Parsing, the "
-        "list in its `validation.txt`), alpha at the photo's size, mean over photos; median time of the "
-        f"network alone, {result['threads']} threads of {machine['processor']}, models taking turns. "
-        "The masks are binary with rough edges, which flatters hard alphas: see the model card.",
+        (
+            f"{result['photos']} street-fashion photos with masks made by people (Clothing "
+            "Co-Parsing, the list in its `validation.txt`), alpha at the photo's size, mean over "
+            f"photos; median time of the network alone, {result['threads']} threads of "
+            f"{machine['processor']}, models taking turns. The masks are binary with rough edges, "
+            "which flatters hard alphas: see the model card."
+        ),
         "",
     ]
     return "\n".join(lines)
+
+
+def _row(row: dict[str, Any]) -> str:
+    milliseconds = 1000 * row["seconds"]["median"]
+    return (
+        f"| `{row['model']}` | {row['license']} | {row['bytes'] / 1e6:.1f} MB | {row['mad']:.4f} "
+        f"| {row['iou']:.3f} | {milliseconds:.0f} ms |"
+    )
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def test_quickstart(tmp_path: Path) -> None:
 
 def test_new_background(tmp_path: Path) -> None:
     run("new_background.py", cwd=tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["blue.jpg", "blurred.jpg"]
+    assert {p.name for p in tmp_path.iterdir()} == {"blue.jpg", "blurred.jpg"}
     corner = cv2.imread(str(tmp_path / "blue.jpg"))[5:30, 300:330].reshape(-1, 3).mean(0)
     assert corner == pytest.approx([255, 144, 30], abs=4)  # BGR
 

@@ -1,4 +1,4 @@
-"""``python -m training run|export|curves|select``: trains the default model and writes its .onnx file."""
+"""``python -m training run|select|export|curves``: the default model from photos to file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main() -> None:
 @click.option("--threads", default=2, show_default=True, help="Of torch, on CPU.")
 @click.option("--workers", default=1, show_default=True, help="Threads that make batches.")
 @click.option("--stop-after", type=click.IntRange(min=1), help="Stop at a checkpoint, to resume.")
-def run(  # noqa: PLR0913 - one parameter an option
+def run(
     *,
     data: Path,
     out: Path,

@@ -1,10 +1,9 @@
-"""The training loop: seeded batches, checkpoints that resume exactly, selection on held-out photos."""
+"""The training loop: seeded batches, checkpoints that resume exactly, held-out scores."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -139,7 +138,7 @@ class Trainer:
             },
             part,
         )
-        os.replace(part, path)
+        part.replace(path)
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint of :meth:`save`."""

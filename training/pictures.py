@@ -54,7 +54,7 @@ class Split:
 
 
 def split(root: Path, recipe: DataRecipe) -> Split:
-    """List the pictures under ``root`` (``ccp/``, ``us_officials/``) and part them as the recipe says.
+    """List the pictures under ``root`` and part them as the recipe says.
 
     Raises:
         FileNotFoundError: ``root`` does not hold the two sets.

@@ -45,7 +45,7 @@ class AugmentRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSize:
-    """One shape of batch and how often it is drawn while the rate is constant and while it decays."""
+    """One shape of batch, and its chance while the rate is constant and while it decays."""
 
     size: tuple[int, int]
     batch: int

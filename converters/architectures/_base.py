@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from portrait_sdk.spec import InputSpec, OutputSpec
     from torch import nn
+
+    from portrait_sdk.spec import InputSpec, OutputSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

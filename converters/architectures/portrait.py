@@ -4,8 +4,8 @@ Sources:
     Encoder: Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
     ICML 2019, in its Lite form (no squeeze-and-excitation, ReLU6; TensorFlow's "same" padding).
     Context: the pooled gate of Howard et al., "Searching for MobileNetV3", ICCV 2019 (LR-ASPP).
-    Decoder: a U-Net (Ronneberger et al., MICCAI 2015) of few channels that ends on the photo itself,
-    so that hair is drawn from pixels and not from upsampled features.
+    Decoder: a U-Net (Ronneberger et al., MICCAI 2015) of few channels that ends on the photo
+    itself, so that hair is drawn from pixels and not from upsampled features.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from portrait_sdk.spec import InputSpec, OutputSpec, SizePolicy
 from torch import Tensor, nn
 from torch.nn import functional
+
+from portrait_sdk.spec import InputSpec, OutputSpec, SizePolicy
 
 from ._base import Architecture
 
@@ -47,7 +48,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's "same" padding: at stride 2 the odd pixel goes right, below."""
+    """Convolution with TensorFlow's "same" padding: at stride 2 the odd pixel goes right, below."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1
@@ -72,12 +73,13 @@ class SameConv(nn.Conv2d):
 
 
 class MobileBlock(nn.Module):
-    """Inverted residual: expand 1x1, depthwise k x k, project 1x1; a shortcut where shapes allow."""
+    """Inverted residual: expand 1x1, depthwise k x k, project 1x1; a shortcut if shapes allow."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         middle = inputs * expansion
         self.shortcut = stride == 1 and inputs == outputs
+        self.expand: nn.Module
         if expansion > 1:
             self.expand = nn.Sequential(
                 nn.Conv2d(inputs, middle, 1, bias=False), _norm(middle), nn.ReLU6(inplace=True)
@@ -93,7 +95,7 @@ class MobileBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C', H / stride, W / stride)."""
-        y = self.project(self.depthwise(self.expand(x)))
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
         return x + y if self.shortcut else y
 
 
@@ -140,7 +142,7 @@ class Encoder(nn.Module):
 
 
 def _imagenet_key(key: str) -> str:
-    """``blocks.3.expand.1.bias`` → ``_blocks.3._bn0.bias``, as the published checkpoint names it."""
+    """``blocks.3.expand.1.bias`` → ``_blocks.3._bn0.bias``, the published checkpoint's name."""
     head, _, rest = key.partition(".")
     if head == "stem":
         layer, _, leaf = rest.partition(".")
@@ -167,7 +169,8 @@ class Fuse(nn.Module):
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
         """(N, C, h, w) and (N, S, 2h, 2w) → (N, outputs, 2h, 2w)."""
-        return self.mix(torch.cat((_double(coarse), skip), dim=1))
+        mixed: Tensor = self.mix(torch.cat((_double(coarse), skip), dim=1))
+        return mixed
 
 
 def _double(x: Tensor) -> Tensor:

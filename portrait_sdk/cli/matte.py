@@ -132,7 +132,7 @@ def matte(  # noqa: PLR0913 - one parameter an option
 
 def _same_file(image: str, out: str) -> bool:
     try:
-        return os.path.samefile(image, out)
+        return Path(image).samefile(out)
     except OSError:  # either is missing: reading or writing says so
         return False
 
@@ -148,7 +148,8 @@ def _kind(kind: str | None, background: str | None) -> str:
 
 
 def _format(out: str, chosen: str | None, kind: str) -> str:
-    extension = os.path.splitext(out)[1].lower().lstrip(".")
+    # Path would take the slash off a folder's name, "folder.png/".
+    extension = os.path.splitext(out)[1].lower().lstrip(".")  # noqa: PTH122
     names = {"png": "png", "webp": "webp", "tif": "tiff", "tiff": "tiff"}
     names |= {"jpg": "jpeg", "jpeg": "jpeg"}
     found = chosen or ("png" if out == "-" else names.get(extension))

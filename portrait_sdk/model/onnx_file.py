@@ -55,21 +55,20 @@ def read(path: Path) -> OnnxFile:
     found = OnnxFile()
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise ModelError(f"{path}: expected an ONNX model, got an empty file")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                if not _walk(data, 0, len(data), "model", found, 0):
-                    raise ValueError("no graph inside")
+            empty = os.fstat(file.fileno()).st_size == 0
+            if not empty:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    _walk_model(data, found)
     except FileNotFoundError as error:
         raise ModelError(
             f"{path}: no such model file; `portrait models list` shows the named ones"
         ) from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, IndexError) as error:
-        if isinstance(error, ModelError):
-            raise
+    except ValueError as error:
         raise ModelError(f"{path}: expected an ONNX model, got something else ({error})") from error
+    if empty:
+        raise ModelError(f"{path}: expected an ONNX model, got an empty file")
     _contain(path, found.external)
     return found
 
@@ -90,6 +89,11 @@ def _contain(path: Path, locations: set[str]) -> None:
             )
         if not real.is_file():
             raise ModelError(f"{path}: its external data {location!r} is missing beside it")
+
+
+def _walk_model(data: mmap.mmap, found: OnnxFile) -> None:
+    if not _walk(data, 0, len(data), "model", found, 0):
+        raise ValueError("no graph inside")
 
 
 def _walk(data: mmap.mmap, start: int, end: int, message: str, found: OnnxFile, depth: int) -> bool:

@@ -32,8 +32,8 @@ KNOWN = {
 """Our short names and ONNX Runtime's."""
 
 AUTO = ("cuda", "directml", "cpu")
-"""What ``auto`` tries, best first. The others compile or convert the graph first, or need a setup of
-their own: they are chosen by name."""
+"""What ``auto`` tries, best first. The others compile or convert the graph first, or need a setup
+of their own: they are chosen by name."""
 
 _WHEEL = {
     "cuda": "`pip install 'portrait-sdk[cuda]'`",
@@ -63,7 +63,7 @@ class Status:
 
 
 def runtimes() -> dict[str, str]:
-    """The ONNX Runtime distributions installed, with their versions; more than one is a conflict."""
+    """The ONNX Runtime distributions installed, with versions; more than one is a conflict."""
     from importlib import metadata  # takes longer to import than the rest of this module
 
     found = {}

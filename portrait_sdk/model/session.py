@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from portrait_sdk.types import F32Array
 
 _SEVERITY_ERROR = 3  # ONNX Runtime's: what it warns of, we check ourselves
-_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_DTYPES: dict[str, type[np.floating[Any]]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+}
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -112,7 +115,7 @@ class Session:
             )
 
     def _dtypes(self, session: Any) -> dict[str, type[np.floating[Any]]]:  # noqa: ANN401
-        kinds = {}
+        kinds: dict[str, type[np.floating[Any]]] = {}
         for item in session.get_inputs():
             if item.type not in _DTYPES:
                 raise ModelError(

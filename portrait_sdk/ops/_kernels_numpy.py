@@ -1,12 +1,12 @@
 """Every kernel in NumPy: what it means.
 
-The compiled module ``_kernels`` has the same functions with the same arguments, plus ``isa=``. Arrays
-arrive checked (see ``kernels.py``); each function writes into ``out`` and returns None.
+The compiled module ``_kernels`` has the same functions with the same arguments, plus ``isa=``.
+Arrays arrive checked (see ``kernels.py``); each function writes into ``out`` and returns None.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def resize_alpha(
     wide = _resample(alpha.T, x_start, x_weights).T
     full = _resample(wide, y_start, y_weights)
     if out.dtype == np.uint8:
-        quantize(full, out)
+        quantize(full, cast("U8Array", out))
     else:
         out[...] = _clamped(full)
 
@@ -177,8 +177,9 @@ def blur_fusion(
     """One pass of blur fusion: alpha-weighted box means, then the composition's residual.
 
     With ``m(x)`` the mean over ``size`` x ``size`` (anchor ``size // 2``, edges mirrored without
-    repeating the edge pixel): ``B' = m((1 - a) B) / (m(1 - a) + 1e-5)``, ``F' = m(a F) / (m(a) + 1e-5)``
-    and ``F_out = clamp(F' + a (I - a F' - (1 - a) B'))``, ``B_out = B'``.
+    repeating the edge pixel): ``B' = m((1 - a) B) / (m(1 - a) + 1e-5)``,
+    ``F' = m(a F) / (m(a) + 1e-5)`` and ``F_out = clamp(F' + a (I - a F' - (1 - a) B'))``,
+    ``B_out = B'``.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].

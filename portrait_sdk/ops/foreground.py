@@ -1,8 +1,8 @@
-"""Foreground colours under a known alpha, so that a cutout carries nothing of its old background."""
+"""Foreground colours under a known alpha: a cutout carries nothing of its old background."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def estimate_foreground(
         photo *= np.float32(1 / 255)
     else:
         _check_range(image, "image")
-        photo = image
+        photo = cast("ImageF32", image)
     if method == "multilevel":
         front, _ = multilevel(photo, alpha)
     elif method == "blur-fusion":
@@ -69,7 +69,7 @@ def estimate_foreground(
     return front
 
 
-def multilevel(  # noqa: PLR0913 - the method's own parameters
+def multilevel(
     image: ImageF32,
     alpha: AlphaF32,
     *,
@@ -155,10 +155,12 @@ def _closed_form(image: ImageF32, alpha: AlphaF32) -> ImageF32:
         from pymatting import estimate_foreground_cf
     except ImportError as error:
         raise OptionError(
-            "foreground method 'closed-form' needs PyMatting: `pip install 'portrait-sdk[pymatting]'`"
+            "foreground method 'closed-form' needs PyMatting: "
+            "`pip install 'portrait-sdk[pymatting]'`"
         ) from error
-    front = estimate_foreground_cf(image.astype(np.float64), alpha.astype(np.float64))
-    return np.clip(front, 0, 1).astype(np.float32)
+    colours = estimate_foreground_cf(image.astype(np.float64), alpha.astype(np.float64))
+    front: ImageF32 = np.clip(colours, 0, 1).astype(np.float32)
+    return front
 
 
 def _check_range(array: Any, name: str) -> None:  # noqa: ANN401 - float32 array

@@ -81,7 +81,7 @@ def _scale(height: int, width: int, policy: SizePolicy) -> float:
 
 
 def _to_multiple(length: float, policy: SizePolicy) -> int:
-    # Whole pixels first, as published pipelines have it: 768.8 rounded up to a multiple of 32 is 768.
+    # Whole pixels first, as published pipelines do: 768.8 up to a multiple of 32 is 768.
     pixels = math.floor(length + 1e-6)
     count, rest = divmod(pixels, policy.multiple)
     if policy.rounding == "up":

@@ -1,6 +1,6 @@
-"""The kernels as the rest of the package calls them: compiled where built, else NumPy; over threads.
+"""The kernels as the rest of the package calls them: compiled or NumPy, over threads.
 
-Which implementation runs is decided once. ``PORTRAIT_NO_EXTENSION=1`` chooses NumPy for the process.
+The implementation is chosen once per process; ``PORTRAIT_NO_EXTENSION=1`` makes it NumPy.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def resize_to_planes(
 
 
 def resize_alpha(alpha: AlphaF32, out: AlphaF32 | U8Array, taps: tuple[Taps, Taps]) -> None:
-    """Resize alpha to ``out`` (float32 or rounded uint8), clamped to [0, 1]; see ``_kernels_numpy``."""
+    """Resize alpha to ``out`` (float32 or rounded uint8), clamped; see ``_kernels_numpy``."""
     alpha = _dense(alpha)
     vertical, horizontal = taps
 
@@ -98,7 +98,7 @@ def resize_alpha(alpha: AlphaF32, out: AlphaF32 | U8Array, taps: tuple[Taps, Tap
 def quantize(alpha: AlphaF32) -> U8Array:
     """Alpha as uint8: ``round(255 * clamp(alpha, 0, 1))``, never truncated."""
     alpha = _dense(alpha)
-    out = np.empty(alpha.shape, np.uint8)
+    out: U8Array = np.empty(alpha.shape, np.uint8)
     threads.over_rows(
         out.shape[0], out.shape[1] * 5, lambda a, b: _run.quantize(alpha[a:b], out[a:b])
     )
@@ -120,7 +120,7 @@ def cutout(foreground: Image, alpha: AlphaF32) -> Cutout:
 def composite(foreground: Image, alpha: AlphaF32, background: Image) -> Image:
     """``round(alpha * F + (1 - alpha) * B)``; ``background`` (H, W, 3) or (1, 1, 3)."""
     foreground, alpha, background = _dense(foreground), _dense(alpha), _dense(background)
-    out = np.empty(foreground.shape, np.uint8)
+    out: Image = np.empty(foreground.shape, np.uint8)
     whole = background.shape[:2] == (1, 1)
     threads.over_rows(
         out.shape[0],
@@ -164,7 +164,7 @@ def blur_fusion(
     return front, back
 
 
-def multilevel(  # noqa: PLR0913 - the method's own parameters
+def multilevel(
     image: ImageF32,
     alpha: AlphaF32,
     *,

@@ -49,7 +49,7 @@ def network_alpha(output: Any, spec: ModelSpec, size: tuple[int, int]) -> F32Arr
     if spec.alpha.activation == "sigmoid":
         # exp of a large number overflows to inf, and 1 / inf is the right answer, 0.
         with np.errstate(over="ignore"):
-            alpha = 1 / (1 + np.exp(-alpha))
+            alpha = np.float32(1) / (np.float32(1) + np.exp(-alpha))
     if not np.isfinite(alpha).all():
         raise ModelError(
             f"model {spec.name!r}: its alpha holds NaN or infinite values; "
@@ -60,8 +60,9 @@ def network_alpha(output: Any, spec: ModelSpec, size: tuple[int, int]) -> F32Arr
 
 def _unexpected(spec: ModelSpec, size: tuple[int, int], values: F32Array) -> ModelError:
     return ModelError(
-        f"model {spec.name!r}: output {spec.alpha.name!r}: expected {size[0]} x {size[1]} values of "
-        f"channel {spec.alpha.channel} in layout {spec.input.layout}, got shape {values.shape}"
+        f"model {spec.name!r}: output {spec.alpha.name!r}: "
+        f"expected {size[0]} x {size[1]} values of channel {spec.alpha.channel} "
+        f"in layout {spec.input.layout}, got shape {values.shape}"
     )
 
 

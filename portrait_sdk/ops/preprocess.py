@@ -50,7 +50,7 @@ def prepare(images: Sequence[Image], spec: InputSpec) -> tuple[F32Array, list[ge
 
 
 def affine(spec: InputSpec) -> tuple[F32Array, F32Array]:
-    """Per plane, in the model's colour order: ``scale * pixel + offset`` normalises a uint8 pixel."""
+    """Per plane in the model's colour order: ``scale * pixel + offset`` normalises uint8 pixels."""
     mean, std = np.array(spec.mean), np.array(spec.std)
     scale, offset = spec.range / 255 / std, -mean / std
     return scale.astype(np.float32), offset.astype(np.float32)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taps:
-    """One axis of a resize: ``out[i] = sum(weights[i, j] * source[start[i] + j] for j in range(k))``."""
+    """One axis of a resize: ``out[i] = sum(weights[i, j] * source[start[i] + j] over j < k)``."""
 
     start: I32Array
-    """(n,): the first source sample of each output sample; ``start + k`` never passes the source."""
+    """(n,): each output sample's first source sample; ``start + k`` never passes the source."""
     weights: F32Array
     """(n, k): each row sums to 1. The replicated edge is folded into the first and last sample."""
 
@@ -62,8 +62,8 @@ def taps_for(
 ) -> tuple[Taps, Taps]:
     """Taps of the vertical and the horizontal axis for a resize.
 
-    Sample centres lie at half pixels and the edge is replicated, as in OpenCV, Pillow and torch with
-    ``align_corners=False``.
+    Sample centres lie at half pixels and the edge is replicated, as in OpenCV, Pillow and torch
+    with ``align_corners=False``.
 
     Args:
         source: Height and width, in pixels, at least 1.

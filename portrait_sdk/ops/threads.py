@@ -10,6 +10,7 @@ import math
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ def _cgroup_quota(proc: Path, root: Path) -> float | None:
             base, read = next((m for m in mounts if m.is_dir()), mounts[0]), _quota_v1
         else:
             continue
-        # Inside a container the path is the host's and may not exist here: the mount's own root does.
+        # Inside a container the path is the host's and may not exist; the mount's root does.
         folder = base / path.lstrip("/")
         for own in (folder, *folder.parents):
             quota = read(own)
@@ -123,7 +124,7 @@ def set_threads(count: int | None) -> None:
 
 
 def limit_opencv() -> None:
-    """Hand the budget to OpenCV, where somebody has set one; its own default respects quotas too."""
+    """Hand OpenCV the budget, where somebody has set one; its own default respects quotas."""
     if _chosen is not None or os.environ.get(VARIABLE, "").strip():
         import cv2
 
@@ -131,7 +132,7 @@ def limit_opencv() -> None:
 
 
 def over_rows(rows: int, row_bytes: int, work: Callable[[int, int], None]) -> None:
-    """Call ``work(first, last)`` for bands that cover ``range(rows)``, on up to ``budget()`` threads.
+    """Call ``work(first, last)`` for bands covering ``range(rows)``, on up to ``budget()`` threads.
 
     Args:
         rows: How many rows there are.
@@ -144,7 +145,7 @@ def over_rows(rows: int, row_bytes: int, work: Callable[[int, int], None]) -> No
         return
     edges = [rows * band // bands for band in range(bands + 1)]
     pool = _executor(bands - 1)
-    waiting = [pool.submit(work, a, b) for a, b in zip(edges[1:-1], edges[2:], strict=True)]
+    waiting = [pool.submit(work, a, b) for a, b in pairwise(edges[1:])]
     try:
         work(edges[0], edges[1])
     finally:
@@ -165,7 +166,7 @@ def _executor(workers: int) -> ThreadPoolExecutor:
 
 def _forget_pool() -> None:
     """A forked child has none of its parent's threads: start anew."""
-    global _pool, _pool_size, _lock  # noqa: PLW0603 - likewise
+    global _pool, _pool_size, _lock
     _pool, _pool_size, _lock = None, 0, threading.Lock()
 
 

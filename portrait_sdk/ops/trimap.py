@@ -31,7 +31,8 @@ def trimap_from_alpha(
         alpha: float32 (H, W) in [0, 1].
         foreground_threshold: Above it a pixel is foreground before growing.
         background_threshold: Below it a pixel is background before growing.
-        band_radius_px: The unknown region grows by this many pixels; None: 1/100 of the longer side.
+        band_radius_px: The unknown region grows by this many pixels; None: 1/100 of the
+            longer side.
 
     Returns:
         uint8 (H, W): 0 background, 128 unknown, 255 foreground.

