@@ -7,6 +7,7 @@
 #define PS_COMMON_H
 
 #include <float.h>
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -22,6 +23,18 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #define PS_X86 1
 #include <immintrin.h>
+#if defined(_MSC_VER) && defined(__clang__) && !defined(__AVX2__)
+/* For MSVC's sake clang-cl leaves out of it what the baseline lacks. */
+#include <smmintrin.h>
+#include <avxintrin.h>
+#include <avx2intrin.h>
+#include <avx512fintrin.h>
+#include <avx512bwintrin.h>
+#include <avx512dqintrin.h>
+#include <avx512vlintrin.h>
+#include <avx512vlbwintrin.h>
+#include <avx512vldqintrin.h>
+#endif
 #else
 #define PS_X86 0
 #endif
@@ -33,7 +46,7 @@
 #define PS_ARM64 0
 #endif
 
-#if defined(__GNUC__) /* clang too */
+#if defined(__GNUC__) || defined(__clang__) /* clang-cl defines only the latter */
 #define PS_TARGET(features) __attribute__((target(features)))
 #define PS_INLINE static inline __attribute__((always_inline))
 #elif defined(_MSC_VER)
@@ -42,6 +55,13 @@
 #else
 #define PS_TARGET(features)
 #define PS_INLINE static inline
+#endif
+
+/* cl.exe knows the keyword only under /std:c11, and its headers say __declspec(restrict): whatever
+ * comes from the system is included before this. Nor does it know -ffp-contract=off. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define restrict __restrict
+#pragma fp_contract(off)
 #endif
 
 #define PS_AVX2 PS_TARGET("avx2")

@@ -8,11 +8,11 @@
 
 #include <stdlib.h>
 
-#include "ps_common.h"
-
-#if PS_X86 && defined(_MSC_VER) && !defined(__clang__)
+#if defined(_MSC_VER) /* before ps_common.h, as all system headers */
 #include <intrin.h>
 #endif
+
+#include "ps_common.h"
 
 const ps_isa ps_isas[] = {
 #if PS_X86
@@ -26,11 +26,21 @@ const ps_isa ps_isas[] = {
     {NULL, 0},
 };
 
+/* clang-cl comes without the library that __builtin_cpu_supports asks, and so goes with MSVC. */
+#if PS_X86 && defined(_MSC_VER)
+PS_TARGET("xsave")
+static unsigned long long
+ps_cpu_saved(void)
+{
+    return _xgetbv(0);
+}
+#endif
+
 unsigned
 ps_cpu_features(void)
 {
     unsigned features = 0;
-#if PS_X86 && defined(__GNUC__)
+#if PS_X86 && !defined(_MSC_VER) && defined(__GNUC__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2")) {
         features |= PS_CPU_AVX2;
@@ -45,7 +55,7 @@ ps_cpu_features(void)
     if (leaf[0] >= 7) {
         __cpuid(leaf, 1);
         if ((leaf[2] >> 27) & 1) { /* OSXSAVE: _xgetbv may be asked */
-            const unsigned long long saved = _xgetbv(0);
+            const unsigned long long saved = ps_cpu_saved();
             __cpuidex(leaf, 7, 0);
             const unsigned ebx = (unsigned)leaf[1];
             if ((saved & 0x06) == 0x06 && ((ebx >> 5) & 1)) {

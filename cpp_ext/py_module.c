@@ -145,7 +145,8 @@ static PyMethodDef ps_py_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-#if defined(__GNUC__) /* the API keeps a function in a void pointer, which ISO C leaves open */
+/* The API keeps a function in a void pointer, which ISO C leaves open. */
+#if defined(__GNUC__) || defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
 #endif
@@ -153,7 +154,7 @@ static PyModuleDef_Slot ps_py_slots[] = {
     {Py_mod_exec, (void *)ps_py_exec},
     {0, NULL},
 };
-#if defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
 #pragma GCC diagnostic pop
 #endif
 

@@ -59,7 +59,7 @@ class Matte:
         found = np.count_nonzero(self.alpha > 0.5)  # noqa: PLR2004 - the docstring's
         return bool(found >= _SUBJECT_SHARE * self.alpha.size)
 
-    def trimap(self, *, band_radius_px: int | None = None) -> Trimap:
+    def trimap(self, *, band_radius_px: float | None = None) -> Trimap:
         """Certain foreground and background, the rest unknown: uint8 (H, W) of 0, 128, 255.
 
         Args:
@@ -77,9 +77,9 @@ class Matte:
             OptionError: The method is unknown, or PyMatting is not installed.
         """
         if method not in self._foregrounds:
-            self._foregrounds[method] = foreground.estimate_foreground(
-                self.image, self.alpha, method
-            )
+            colours = foreground.estimate_foreground(self.image, self.alpha, method)
+            colours.setflags(write=False)  # kept: a change would reach every later cutout
+            self._foregrounds[method] = colours
         return self._foregrounds[method]
 
     def _colours(self, method: Method | None) -> Image:
@@ -97,7 +97,13 @@ class Matte:
         """
         return compositing.cutout(self._colours(method), self.alpha)
 
-    def composite(self, background: Any, method: Method | None = "multilevel") -> Image:  # noqa: ANN401
+    def composite(
+        self,
+        background: Any,  # noqa: ANN401 - a colour or an image of any kind
+        method: Method | None = "multilevel",
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Image:
         """The person over another background: uint8 (H, W, 3) RGB.
 
         Args:
@@ -105,16 +111,17 @@ class Matte:
                 colour as (r, g, b) of 0 to 255, ``"#rrggbb"`` or a name; or an image (path, bytes,
                 PIL image, array), scaled to cover the photo and cropped about its centre.
             method: As for :meth:`cutout`.
+            limits: For a background picture, as for :meth:`Matting.matte`.
 
         Raises:
             ImageError: The background is no colour, and no readable image.
             OptionError: The method or the blur radius is not possible.
         """
-        behind = resolve_background(background, self)
+        behind = resolve_background(background, self, limits)
         return compositing.composite(self._colours(method), self.alpha, behind)
 
 
-def resolve_background(background: Any, matte: Matte) -> Image:  # noqa: ANN401 - see composite
+def resolve_background(background: Any, matte: Matte, limits: Limits) -> Image:  # noqa: ANN401
     """What ``Matte.composite`` lays the person over: uint8 (H, W, 3), or (1, 1, 3) for a colour."""
     if isinstance(background, str):
         kind, colon, radius = background.partition(":")
@@ -139,7 +146,7 @@ def resolve_background(background: Any, matte: Matte) -> Image:  # noqa: ANN401 
         if not all(isinstance(v, int | np.integer) and 0 <= v <= 255 for v in background):  # noqa: PLR2004
             raise ImageError(f"background colour: expected r, g, b of 0 to 255, got {background}")
         return np.array(background, np.uint8).reshape(1, 1, 3)
-    picture = load_image(background).over_white()
+    picture = load_image(background, limits=limits).over_white()
     return compositing.cover(picture, matte.alpha.shape)
 
 

@@ -37,7 +37,7 @@ def report() -> dict[str, Any]:
         "conflict": providers.conflict(),
         "telemetry": not runtime.telemetry_off(),
         "providers": [_status(name) for name in providers.KNOWN],
-        "auto": providers.choose("auto")[0],
+        "auto": next((n for n in providers.AUTO if providers.probe(n).usable), None),
         "kernels": {"isa": kernels.ISA, "usable": usable, "why_numpy": kernels.WHY_NUMPY},
         "threads": {
             "budget": threads.budget(),
@@ -93,7 +93,7 @@ def as_text(found: dict[str, Any]) -> str:
     for status in found["providers"]:
         mark = "yes" if status["usable"] else "no "
         lines.append(f"  {mark} {status['name']:<10} {status['reason']}")
-    lines.append(f"  auto chooses {found['auto']}")
+    lines.append(f"  auto chooses {found['auto'] or 'nothing: none works'}")
     own = found["kernels"]
     if own["why_numpy"]:
         lines.append(f"kernels      NumPy, slower: {own['why_numpy']}")

@@ -20,6 +20,11 @@ from __future__ import annotations
 class PortraitError(Exception):
     """The root of every error this package raises on purpose."""
 
+    def __str__(self) -> str:
+        """The message in one printable line, whatever bytes a file's name holds."""
+        text = super().__str__()
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
 
 class ImageError(PortraitError, ValueError):
     """A picture or array is not what was asked for, or cannot be decoded."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -22,6 +24,9 @@ METADATA_KEY = "portrait_sdk"
 """The entry of ``metadata_props`` that holds the JSON."""
 SCHEMA = 1
 """The newest version of the JSON this release reads, and the one it writes."""
+
+_LONGEST_SIDE = 16_384  # px; three float32 planes of it squared are 3 GB
+_LARGEST_STATE = 1 << 26  # values of one recurrent state before the first frame
 
 Color: TypeAlias = Literal["RGB", "BGR"]
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
@@ -166,7 +171,7 @@ class ModelSpec:
         """
         try:
             table = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SpecError(
                 f"{where}: its {METADATA_KEY!r} metadata is not JSON: {error}"
             ) from error
@@ -190,7 +195,7 @@ def missing_spec(where: str) -> SpecError:
     """The error for a graph that does not describe itself, with the command that makes it do so."""
     return SpecError(
         f"{where}: does not say how to feed it (no {METADATA_KEY!r} entry in its metadata); "
-        f"add one with `portrait adopt {where} -o OUT.onnx --profile NAME`"
+        f"add one with `portrait adopt {shlex.quote(where)} -o OUT.onnx --profile NAME`"
     )
 
 
@@ -250,7 +255,12 @@ class _Reader:
         return float(value)
 
     def count(self, name: str, default: Any = ...) -> Any:  # noqa: ANN401
-        return self.take(name, "a whole number from 1", lambda v: _is_count(v) and v > 0, default)
+        return self.take(
+            name,
+            f"a whole number from 1 to {_LONGEST_SIDE}",
+            lambda v: _is_count(v) and 0 < v <= _LONGEST_SIDE,
+            default,
+        )
 
     def triple(self, name: str, default: Triple) -> Triple:
         value = self.take(name, "three numbers", _is_triple, default)
@@ -345,6 +355,8 @@ class _Reader:
 
     def state(self) -> StateSpec:
         shape = self.take("shape", "a list of whole numbers", _is_counts)
+        if math.prod(shape) > _LARGEST_STATE:
+            raise self.wrong("shape", f"at most {_LARGEST_STATE} values", shape)
         return StateSpec(
             input=self.text("input"),
             output=self.text("output"),
@@ -360,8 +372,12 @@ class _Reader:
 
 
 def _is_number(value: object) -> bool:
-    finite = isinstance(value, int | float) and not isinstance(value, bool)
-    return finite and abs(value) < float("inf")  # type: ignore[arg-type]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _is_count(value: object) -> bool:

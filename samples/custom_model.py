@@ -15,7 +15,9 @@ from portrait_sdk.spec import Filter, InputSpec, ModelSpec, OutputSpec, SizePoli
 
 source, photo, out = map(Path, sys.argv[1:4])
 model = onnx.load(source)
-size = SizePolicy(rule="short-side", side=512, multiple=32, filter=Filter(kernel="area"))
+size = SizePolicy(
+    rule="short-side", side=512, multiple=32, rounding="down", filter=Filter(kernel="area")
+)
 spec = ModelSpec(
     name=source.stem,
     architecture="modnet",
@@ -26,7 +28,7 @@ spec = ModelSpec(
     outputs=(OutputSpec(name=model.graph.output[0].name, meaning="alpha"),),
 )
 metadata.write(model, spec)
-described = out.with_suffix(".onnx")
+described = out.with_name(f"{out.stem}-described.onnx")
 onnx.save(model, described)
 
 with portrait_sdk.load(described) as matting:

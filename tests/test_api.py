@@ -207,7 +207,7 @@ def test_default_matte_is_kept_between_calls_and_new_after_a_fork(astronaut: Pat
     if not hasattr(os, "fork"):
         pytest.skip("no fork on this system")
     code = f"""
-import os, warnings
+import os, time, warnings
 warnings.simplefilter("ignore")
 import portrait_sdk
 from portrait_sdk import api
@@ -215,6 +215,7 @@ portrait_sdk.matte({str(astronaut)!r})
 first = api._default[1]
 portrait_sdk.matte({str(astronaut)!r})
 assert api._default[1] is first
+time.sleep(1)
 pid = os.fork()
 if pid == 0:
     code = 1
@@ -225,6 +226,33 @@ if pid == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_reused_buffer_does_not_change_earlier_results(matting: portrait_sdk.Matting) -> None:
+    buffer = np.zeros((8, 8, 3), np.uint8)
+
+    def frames() -> Any:
+        for value in (0, 255, 51):
+            buffer[:] = value
+            yield buffer
+
+    mattes = matting.matte_many(frames())
+    assert [round(m.coverage, 3) for m in mattes] == [0, 1, 0.2]
+    assert [int(m.image.max()) for m in mattes] == [0, 255, 51]
+
+
+def test_kept_foregrounds_cannot_be_changed(matting: portrait_sdk.Matting) -> None:
+    matte = matting.matte(np.full((8, 8, 3), 99, np.uint8))
+    with pytest.raises(ValueError, match="read-only"):
+        matte.foreground()[:] = 0
+
+
+def test_limits_hold_for_backgrounds_too(matting: portrait_sdk.Matting, tmp_path: Path) -> None:
+    Image.new("RGB", (100, 100)).save(tmp_path / "behind.png")
+    matte = matting.matte(np.zeros((8, 8, 3), np.uint8))
+    small = portrait_sdk.Limits(max_pixels=9999)
+    with pytest.raises(portrait_sdk.ImageTooLargeError):
+        matte.composite(tmp_path / "behind.png", limits=small)
 
 
 def test_nothing_is_written_and_nothing_fetched(tmp_path: Path, astronaut: Path) -> None:

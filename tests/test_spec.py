@@ -135,6 +135,9 @@ def changed(path: str, value: Any) -> str:
         ("states.0.shape", [1, -1], r"states\[0\].shape: expected a list of whole numbers"),
         ("constants.downsample_ratio", 0.25, "constants.downsample_ratio: expected a list"),
         ("tolerance", float("nan"), "tolerance: expected a number"),
+        ("tolerance", 10**400, "tolerance: expected a number"),
+        ("input.size.side", 10**6, "input.size.side: expected a whole number from 1 to"),
+        ("states.0.shape", [10**7, 10**7], r"states\[0\].shape: expected at most"),
     ],
 )
 def test_wrong_values_are_named(path: str, value: Any, says: str) -> None:
@@ -151,7 +154,7 @@ def test_a_fixed_size_must_fit_its_multiple() -> None:
         ModelSpec.from_json(spec.to_json(), "m.onnx")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"'])
+@pytest.mark.parametrize("text", ["[" * 100_000, "", "{", "[]", "null", '"x"'])
 def test_other_json_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match=r"^m\.onnx: "):
         ModelSpec.from_json(text, "m.onnx")
@@ -159,3 +162,7 @@ def test_other_json_is_refused(text: str) -> None:
 
 def test_a_missing_spec_names_the_command_that_adds_it() -> None:
     assert "`portrait adopt m.onnx -o OUT.onnx --profile NAME`" in str(missing_spec("m.onnx"))
+
+
+def test_the_command_that_adds_it_can_be_pasted() -> None:
+    assert "`portrait adopt 'my dir/x.onnx' -o" in str(missing_spec("my dir/x.onnx"))

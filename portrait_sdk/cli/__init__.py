@@ -48,6 +48,10 @@ class PortraitGroup(click.Group):
             raise click.ClickException(str(error)) from error
         except MemoryError as error:
             raise click.ClickException("out of memory: try a smaller photo") from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # writing to a full standard output, above all
+            raise click.ClickException(f"{error.filename or 'output'}: {error.strerror}") from error
 
 
 @click.group(cls=PortraitGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,6 +64,8 @@ def main() -> None:
     """Entry point: exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     try:
         status = cli.main(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         status = _INTERRUPTED
@@ -70,7 +76,16 @@ def main() -> None:
         error.show()
         status = error.exit_code
     except BrokenPipeError:
-        # The reader went away: nothing to tell it. Keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()  # the reader went away: nothing to tell it
+        status = 1
+    except OSError as error:
+        click.echo(f"Error: standard output: {error.strerror}", err=True)
+        _discard_output()
         status = 1
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _discard_output() -> None:
+    """Keep Python from complaining at exit about what standard output did not take."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

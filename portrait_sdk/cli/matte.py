@@ -89,7 +89,8 @@ def matte(  # noqa: PLR0913 - one parameter an option
     if threads is not None:
         portrait_sdk.set_threads(threads)
     started = time.perf_counter()
-    source = sys.stdin.buffer if image == "-" else image
+    source = _stream(sys.stdin, "standard input") if image == "-" else image
+    sink = _stream(sys.stdout, "standard output") if out == "-" else None
     with portrait_sdk.load(model, provider=provider, threads=threads) as matting:
         loaded_s = time.perf_counter() - started
         result = matting.matte(source)
@@ -101,9 +102,9 @@ def matte(  # noqa: PLR0913 - one parameter an option
         data = encode_image(picture, file_format, quality=quality)
         seconds["encode"] = time.perf_counter() - clock
         clock = time.perf_counter()
-        if out == "-":
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+        if sink is not None:
+            sink.write(data)
+            sink.flush()
         else:
             write_atomic(Path(out), data)
         seconds["write"] = time.perf_counter() - clock
@@ -128,6 +129,13 @@ def matte(  # noqa: PLR0913 - one parameter an option
             }
             # Standard output holds the picture when OUT is -.
             click.echo(json.dumps(row), err=out == "-")
+
+
+def _stream(text: Any, name: str) -> Any:  # noqa: ANN401 - a standard stream or None
+    """The bytes beneath a standard stream, which a shell may have closed."""
+    if text is None:
+        raise click.ClickException(f"{name} is closed")
+    return text.buffer
 
 
 def _same_file(image: str, out: str) -> bool:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SOS, _EOI = 0xDA, 0xD9
 _APP0, _APP1, _APP2, _APP14, _COM = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 _METADATA = {*range(0xE0, 0xF0), _COM} - {_APP0, _APP14}  # those two tell the colour space
+_ICC_NUMBER = 12
+"""Where an ICC segment has its number; then follow how many there are, and the profile's bytes."""
 _NO_LENGTH = {0x00, 0x01, 0xFF, *range(0xD0, 0xD8)}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
@@ -47,7 +49,8 @@ def read(data: bytes, check: CheckSize) -> Decoded:
         elif marker == _APP1 and body.startswith(b"Exif\0\0"):
             orientation = exif_orientation(body)
         elif marker == _APP2 and body.startswith(b"ICC_PROFILE\0"):
-            icc_parts[body[12]] = body[14:]
+            number = body[_ICC_NUMBER] if len(body) > _ICC_NUMBER else 0
+            icc_parts[number] = body[_ICC_NUMBER + 2 :]
         # Other metadata stays out: the decoder would parse it, and warn, for nothing.
         if marker not in _METADATA:
             kept.append(data[start:end])
@@ -59,7 +62,7 @@ def read(data: bytes, check: CheckSize) -> Decoded:
     kept.append(data[scan:])
     with JpegImageFile(io.BytesIO(b"".join(kept))) as picture:
         colour, alpha = split(open_checked(picture, *size))
-    icc = b"".join(icc_parts[i] for i in sorted(icc_parts)) or None
+    icc = b"".join(icc_parts[i] for i in sorted(icc_parts)) or (b"damaged" if icc_parts else None)
     return Decoded(colour=colour, alpha=alpha, icc=icc, orientation=orientation)
 
 

@@ -60,10 +60,10 @@ def encode_image(
 
     Args:
         array: uint8 (H, W), (H, W, 3) RGB, or (H, W, 4) RGB with straight alpha; for PNG and TIFF
-            also uint16 (H, W). Colours under transparent pixels are kept.
+            also uint16 (H, W), of either byte order. Colours under transparent pixels are kept.
         format: "png", "webp", "tiff" or "jpeg".
-        quality: 1 to 100, for "jpeg" (default 95) and "webp" (default: lossless; with a quality the
-            colours are lossy, alpha never is).
+        quality: A whole number from 1 to 100, for "jpeg" (default 95) and "webp" (default:
+            lossless; with a quality the colours are lossy, alpha never is).
 
     Raises:
         ImageError: Another dtype or shape.
@@ -72,11 +72,13 @@ def encode_image(
     """
     if format not in _MAX_SIDE:
         raise OptionError(f"format: expected {', '.join(sorted(_MAX_SIDE))}; got {format!r}")
+    if isinstance(array, np.ndarray) and array.dtype.newbyteorder("=") == np.uint16:
+        array = array.astype(np.uint16, copy=False)  # from either byte order to this machine's
     _check_array(array, format)
-    if quality is not None and format not in ("jpeg", "webp"):
-        raise OptionError(f"quality: {format} is lossless; leave it out or choose jpeg or webp")
-    if quality is not None and not 1 <= quality <= 100:  # noqa: PLR2004 - its scale
-        raise OptionError(f"quality: expected 1 to 100, got {quality}")
+    if quality is not None:
+        if format not in ("jpeg", "webp"):
+            raise OptionError(f"quality: {format} is lossless; leave it out or choose jpeg or webp")
+        quality = _whole_quality(quality)
     encoder = {"png": _png, "webp": _webp, "tiff": _tiff, "jpeg": _jpeg}[format]
     return encoder(np.ascontiguousarray(array), quality)
 
@@ -102,6 +104,14 @@ def save_image(
         OutputError: It cannot be written; nothing is left behind.
     """
     write_atomic(path, encode_image(array, format or output_format(path), quality=quality))
+
+
+def _whole_quality(quality: object) -> int:
+    if isinstance(quality, int | np.integer) and not isinstance(quality, bool):
+        whole = int(quality)
+        if 1 <= whole <= 100:  # noqa: PLR2004 - its scale
+            return whole
+    raise OptionError(f"quality: expected a whole number from 1 to 100, got {quality!r}")
 
 
 def _check_array(array: U8Array | U16Array, form: str) -> None:

@@ -56,8 +56,8 @@ def load_image(image: object, *, color: str = "RGB", limits: Limits = DEFAULT_LI
             grey, (H, W, 2) grey and alpha, (H, W, 3), or (H, W, 4) with straight alpha. Files may
             be JPEG, PNG, WebP, TIFF or BMP; of several pages or frames the first is read. Exif's
             orientation is applied, embedded profiles are converted to sRGB, and more than 8 bits
-            are rounded to 8. A contiguous uint8 RGB array is used without a copy: do not change it
-            while the result is in use.
+            are rounded to 8. Arrays and Pillow images are copied: what becomes of them afterwards
+            does not change the result.
         color: "RGB" or "BGR": the channel order of an array; files and Pillow images know theirs.
         limits: What a file may hold at most, judged from its header before memory is taken; also
             one that Pillow has opened and not read.

@@ -47,8 +47,7 @@ def to_u8(array: AnyArray, name: str) -> U8Array:
 def from_array(array: AnyArray, color: str) -> tuple[Image, U8Array | None]:
     """Turn an array into an RGB image and the alpha it carried, if any.
 
-    A contiguous uint8 RGB array is returned as it is, without a copy: do not change it while it is
-    in use. All others are copied.
+    Both are copies: the array may be changed or used again at once.
 
     Args:
         array: uint8, uint16, or float16/32/64 in [0, 1]; (H, W) or (H, W, 1) grey, (H, W, 2) grey
@@ -75,7 +74,7 @@ def from_array(array: AnyArray, color: str) -> tuple[Image, U8Array | None]:
     if channels < 3:  # noqa: PLR2004 - RGB
         return np.repeat(levels[..., :1], 3, axis=2), alpha
     order = slice(None, 3) if color == "RGB" else slice(2, None, -1)
-    return np.ascontiguousarray(levels[..., order]), alpha
+    return np.array(levels[..., order], order="C"), alpha
 
 
 _LAST = tuple((n,) for n in _CHANNELS)

@@ -34,6 +34,7 @@ _INSIDE: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "external"},
 }
+_LARGEST_TAG, _LARGEST_LENGTH = 2**32 - 1, 2**31 - 1
 _MAX_DEPTH = 64  # nested subgraphs; a file deeper than this is an attack, not a model
 
 
@@ -81,13 +82,18 @@ def _contain(path: Path, locations: set[str]) -> None:
     """
     folder = Path(os.path.realpath(path.parent))
     for location in sorted(locations):
-        real = Path(os.path.realpath(folder / location))
-        if Path(location).is_absolute() or not real.is_relative_to(folder):
+        try:
+            real = Path(os.path.realpath(folder / location))
+            inside = real.is_relative_to(folder) and not Path(location).is_absolute()
+            there = real.is_file()
+        except (OSError, ValueError) as error:  # a name no file system takes
+            raise ModelError(f"{path}: its external data has an impossible name") from error
+        if not inside:
             raise ModelError(
                 f"{path}: its external data {location!r} leads outside the model's folder; "
                 "put the data beside the model, as a plain file"
             )
-        if not real.is_file():
+        if not there:
             raise ModelError(f"{path}: its external data {location!r} is missing beside it")
 
 
@@ -130,11 +136,12 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
     while at < end:
         tag, at = _varint(data, at, end)
         number, wire = tag >> 3, tag & 7
-        if number == 0:
-            raise ValueError("field number 0")
+        # Protobuf keeps 32 bits of a tag: a wider one would name another field to it than to us.
+        if number == 0 or tag > _LARGEST_TAG:
+            raise ValueError(f"field number {number}")
         if wire == _BYTES:
             length, at = _varint(data, at, end)
-            if at + length > end:
+            if length > _LARGEST_LENGTH or at + length > end:
                 raise ValueError("truncated")
             yield number, at, at + length
             at += length

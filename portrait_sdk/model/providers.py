@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import io
 import sys
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import util
@@ -35,6 +36,8 @@ AUTO = ("cuda", "directml", "cpu")
 """What ``auto`` tries, best first. The others compile or convert the graph first, or need a setup
 of their own: they are chosen by name."""
 
+_WITH_DEVICES = ("cuda", "tensorrt", "directml")
+_probing = threading.Lock()
 _WHEEL = {
     "cuda": "`pip install 'portrait-sdk[cuda]'`",
     "tensorrt": "`pip install 'portrait-sdk[cuda]'` and TensorRT's own libraries",
@@ -86,16 +89,25 @@ def conflict() -> str | None:
     )
 
 
-@lru_cache(maxsize=16)
 def probe(name: str) -> Status:
-    """Find out whether a provider really works here, without opening a model.
+    """Find out whether a provider really works here, without opening a model; once a process.
 
     Args:
         name: One of ``KNOWN``.
     """
+    # One at a time: looking for CUDA's libraries redirects standard output for a moment.
+    with _probing:
+        return _probe(name)
+
+
+@lru_cache(maxsize=16)
+def _probe(name: str) -> Status:
+    try:
+        onnxruntime = runtime.onnxruntime()
+    except ProviderError as error:
+        return Status(name=name, usable=False, reason=str(error))
     if name == "cpu":
         return Status(name=name, usable=True, reason="always there")
-    onnxruntime = runtime.onnxruntime()
     if KNOWN[name] not in onnxruntime.get_available_providers():
         own = ", ".join(f"{n} {v}" for n, v in runtimes().items()) or "onnxruntime"
         way = _WHEEL[name]
@@ -156,7 +168,9 @@ def parse(provider: str) -> tuple[str, int]:
         raise ProviderError(
             f"provider: expected auto or one of {', '.join(KNOWN)}, got {provider!r}"
         )
-    if colon and not device.isdigit():
+    if colon and name not in _WITH_DEVICES:
+        raise ProviderError(f"provider {provider!r}: {name} takes no device number")
+    if colon and not (device.isascii() and device.isdecimal()):
         raise ProviderError(f"provider {provider!r}: expected a device number behind the colon")
     return name, int(device or 0)
 
@@ -172,7 +186,10 @@ def choose(provider: str) -> tuple[str, int]:
     """
     name, device = parse(provider)
     if name == "auto":
-        return next(n for n in AUTO if probe(n).usable), device
+        for candidate in AUTO:
+            if probe(candidate).usable:
+                return candidate, device
+        raise ProviderError(probe("cpu").reason)
     status = probe(name)
     if not status.usable:
         raise ProviderError(f"provider {provider!r} cannot be used: {status.reason}")
@@ -182,7 +199,7 @@ def choose(provider: str) -> tuple[str, int]:
 def options(name: str, device: int) -> list[Any]:
     """What ``InferenceSession(providers=…)`` is given for a provider: itself, then the CPU."""
     own: dict[str, Any] = {}
-    if name in ("cuda", "tensorrt", "directml"):
+    if name in _WITH_DEVICES:
         own["device_id"] = str(device)
     if name == "cuda":
         # Grow by what is asked, not by doubling: photos of many sizes would hoard memory otherwise.

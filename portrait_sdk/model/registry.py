@@ -210,8 +210,13 @@ def resolve(model: str | os.PathLike[str] | None, *, download: bool = False) -> 
     if isinstance(model, str) and not _is_path(model):
         return loadable(find(model), download=download)
     path = Path(model)
-    if not path.is_file():
+    try:
+        missing = not path.is_file()
         what = "a folder, not a model file" if path.is_dir() else "no such model file"
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"{path}: cannot be read: {why}") from error
+    if missing:
         raise ModelError(f"{path}: {what}")
     if path.suffix.lower() in _TO_CONVERT:
         command = _convert_command(path, f"{path.stem}.onnx", _architecture(path, entries()))
@@ -227,7 +232,7 @@ def _is_path(model: str) -> bool:
     return (
         any(separator in model for separator in separators)
         or model.lower().endswith((".onnx", *_TO_CONVERT))
-        or Path(model).is_file()
+        or os.path.isfile(model)  # noqa: PTH113 - False for names no file system takes
     )
 
 

@@ -10,18 +10,31 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from portrait_sdk.errors import ProviderError
+
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
 """ONNX Runtime's own switch; a value the user has set is left alone."""
 
 
 def onnxruntime() -> Any:  # noqa: ANN401 - a module without stubs
-    """Import and return ``onnxruntime``."""
-    os.environ.setdefault(TELEMETRY_VARIABLE, "1")
-    import onnxruntime as module
+    """Import and return ``onnxruntime``.
 
-    if telemetry_off():
-        # For an application that imported it before us, when the variable came too late.
-        module.disable_telemetry_events()
+    Raises:
+        ProviderError: It is not there, or broken.
+    """
+    os.environ.setdefault(TELEMETRY_VARIABLE, "1")
+    try:
+        import onnxruntime as module
+
+        if telemetry_off():
+            # For an application that imported it before us, when the variable came too late.
+            module.disable_telemetry_events()
+        _ = module.InferenceSession
+    except (ImportError, AttributeError) as error:
+        raise ProviderError(
+            f"ONNX Runtime is installed only in part or not at all ({error}); "
+            "`pip install --force-reinstall onnxruntime-gpu` (or onnxruntime) mends it"
+        ) from error
     return module
 
 

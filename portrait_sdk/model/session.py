@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from portrait_sdk.types import F32Array
 
+_log = logging.getLogger(__name__)
 _SEVERITY_ERROR = 3  # ONNX Runtime's: what it warns of, we check ourselves
 _DTYPES: dict[str, type[np.floating[Any]]] = {
     "tensor(float)": np.float32,
@@ -66,8 +70,29 @@ class Session:
         if threads is not None:
             thread_budget.check(threads, "threads")
         self.spec = read_spec(path)
-        name, device = providers.choose(provider)
         self.path, self.threads = path, threads or thread_budget.budget()
+        name, device = providers.choose(provider)
+        try:
+            session = self._create(name, device)
+        except ProviderError as error:
+            if provider != "auto":
+                raise
+            # It looked usable and is not: the CPU is what "auto" means then, and it is reported.
+            _log.warning("%s; running on the CPU", error)
+            name, session = "cpu", self._create("cpu", 0)
+        self.provider = name if device == 0 else f"{name}:{device}"
+        self._check_names(session)
+        self._session: Any = session
+        _alive.add(session)
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        batch = next(i for i in session.get_inputs() if i.name == self.spec.input.name).shape[0]
+        self.batches = not isinstance(batch, int)
+        self._constants = self._fixed_inputs(session)
+        self._dtype = self._dtypes(session)[self.spec.input.name]
+
+    def _create(self, name: str, device: int) -> Any:  # noqa: ANN401 - no stubs
+        """Open the graph on one provider, which is then the one that runs."""
         onnxruntime = runtime.onnxruntime()
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = self.threads
@@ -75,27 +100,27 @@ class Session:
         settings.log_severity_level = _SEVERITY_ERROR
         try:
             session = onnxruntime.InferenceSession(
-                str(path), settings, providers=providers.options(name, device)
+                _source(self.path),
+                settings,
+                providers=providers.options(name, device),
+                enable_fallback=0,  # its own fallback prints and moves to the CPU
             )
         except Exception as error:
             # ONNX Runtime has no common base class for what it raises here.
-            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(f"{path}: ONNX Runtime cannot open it: {why}") from error
+            if name != "cpu":
+                self._create("cpu", 0)  # a ModelError, if the file is at fault
+                raise ProviderError(f"provider {name}:{device} cannot run {self.path}: "
+                                    f"{_first_line(error)}") from error  # fmt: skip
+            raise ModelError(
+                f"{self.path}: ONNX Runtime cannot open it: {_first_line(error)}"
+            ) from error
         active = session.get_providers()
         if providers.KNOWN[name] not in active:
             raise ProviderError(
                 f"provider {name!r} was asked for and ONNX Runtime fell back to {active[0]}; "
                 f"{providers.probe(name).reason}; `portrait doctor` tells more"
             )
-        self.provider = name if device == 0 else f"{name}:{device}"
-        self._check_names(session)
-        self._session: Any = session
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        batch = next(i for i in session.get_inputs() if i.name == self.spec.input.name).shape[0]
-        self.batches = not isinstance(batch, int)
-        self._constants = self._fixed_inputs(session)
-        self._dtype = self._dtypes(session)[self.spec.input.name]
+        return session
 
     def _check_names(self, session: Any) -> None:  # noqa: ANN401 - no stubs
         spec = self.spec
@@ -147,10 +172,9 @@ class Session:
         try:
             output: np.ndarray[Any, Any] = session.run([self.spec.alpha.name], feed)[0]
         except Exception as error:
-            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(
                 f"{self.path}: ONNX Runtime cannot run it on {self.provider} "
-                f"with input {batch.shape}: {why}"
+                f"with input {batch.shape}: {_first_line(error)}"
             ) from error
         return output
 
@@ -174,3 +198,43 @@ class Session:
     def closed(self) -> bool:
         """Whether ``close`` was called."""
         return self._session is None
+
+
+def _source(path: Path) -> str | bytes:
+    """What ONNX Runtime opens: the path, or the bytes of a file whose name is not UTF-8.
+
+    Raises:
+        ModelError: Such a file keeps tensors in other files, which bytes cannot lead to.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        if onnx_file.read(path).external:
+            raise ModelError(
+                f"{path}: a model with external data needs a name in UTF-8: rename it"
+            ) from error
+        return path.read_bytes()
+    return str(path)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+_alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _keep_in_child() -> None:
+    """Never destroy a parent's sessions in its fork.
+
+    Their destructor waits for worker threads that the fork does not have, forever: at ``close``, at
+    the end of a ``with``, or when the interpreter exits. One more reference each keeps them.
+    """
+    for session in list(_alive):
+        for held in (session, getattr(session, "_sess", None)):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_in_child)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from portrait_sdk.errors import ImageError, OptionError
-from portrait_sdk.ops import kernels
+from portrait_sdk.ops import kernels, threads
 from portrait_sdk.types import require
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def cover(background: Image, size: tuple[int, int]) -> Image:
     Raises:
         ImageError: The array has another dtype or shape.
     """
-    import cv2
+    cv2 = threads.opencv()
 
     require(background, "background", (None, None, 3), np.uint8)
     have_h, have_w = background.shape[:2]
@@ -140,7 +140,7 @@ def blur_background(image: Image, alpha: AlphaF32, radius_px: float | None = Non
     Source:
         Knutsson & Westin, "Normalized and differential convolution", CVPR 1993.
     """
-    import cv2
+    cv2 = threads.opencv()
 
     require(image, "image", (None, None, 3), np.uint8)
     height, width = image.shape[:2]
@@ -198,7 +198,7 @@ def parse_color(text: str) -> tuple[int, int, int] | None:
             return (int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16))
         raise ImageError(f"colour {text!r}: expected #rgb or #rrggbb")
     parts = [p.strip() for p in word.split(",")]
-    if len(parts) > 1 and all(p.isdigit() for p in parts):
+    if len(parts) > 1 and all(p.isascii() and p.isdecimal() for p in parts):
         values = [int(p) for p in parts]
         if len(values) == 3 and max(values) <= 255:  # noqa: PLR2004 - r,g,b
             return (values[0], values[1], values[2])

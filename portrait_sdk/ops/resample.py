@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     F64Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
+_LONGEST_KEPT = 1 << 16  # px
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taps:
     """One axis of a resize: ``out[i] = sum(weights[i, j] * source[start[i] + j] over j < k)``."""
@@ -82,7 +85,10 @@ def taps_for(
     grows = target[0] > source[0] or target[1] > source[1]
     kernel = "area-grown" if filter.kernel == "area" and grows else filter.kernel
     how = (kernel, filter.coefficient, filter.antialias)
-    return _axis(source[0], target[0], *how), _axis(source[1], target[1], *how)
+    # Taps of a side beyond any camera's are made anew, not kept: they may take gigabytes.
+    vertical = _axis if target[0] <= _LONGEST_KEPT else _axis.__wrapped__
+    horizontal = _axis if target[1] <= _LONGEST_KEPT else _axis.__wrapped__
+    return vertical(source[0], target[0], *how), horizontal(source[1], target[1], *how)
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from portrait_sdk.errors import OptionError
 
@@ -106,7 +106,8 @@ def budget() -> int:
         return _chosen
     text = os.environ.get(VARIABLE, "").strip()
     if text:
-        return check(int(text) if text.isdigit() else text, f"environment variable {VARIABLE}")
+        number = text.isascii() and text.isdecimal()
+        return check(int(text) if number else text, f"environment variable {VARIABLE}")
     return available()
 
 
@@ -120,15 +121,21 @@ def set_threads(count: int | None) -> None:
     """
     global _chosen  # noqa: PLW0603 - the one setting of the process
     _chosen = None if count is None else check(count, "threads")
-    limit_opencv()
+    cv2 = opencv()
+    if count is None and not os.environ.get(VARIABLE, "").strip():
+        cv2.setNumThreads(-1)  # its default
 
 
-def limit_opencv() -> None:
-    """Hand OpenCV the budget, where somebody has set one; its own default respects quotas."""
+def opencv() -> Any:  # noqa: ANN401 - a module without stubs
+    """Import and return ``cv2`` under the budget, where somebody has set one.
+
+    Its own default respects affinity and quotas, and an application's own setting is left alone.
+    """
+    import cv2
+
     if _chosen is not None or os.environ.get(VARIABLE, "").strip():
-        import cv2
-
         cv2.setNumThreads(budget())
+    return cv2
 
 
 def over_rows(rows: int, row_bytes: int, work: Callable[[int, int], None]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from portrait_sdk.errors import OptionError
+from portrait_sdk.ops import threads
 from portrait_sdk.types import require
 
 if TYPE_CHECKING:
-    from portrait_sdk.types import AlphaF32, Trimap
+    from portrait_sdk.types import AlphaF32, Trimap, U8Array
 
 _BAND_SHARE = 100  # the default band's radius is the long side divided by this
 
@@ -20,7 +22,7 @@ def trimap_from_alpha(
     *,
     foreground_threshold: float = 0.95,
     background_threshold: float = 0.05,
-    band_radius_px: int | None = None,
+    band_radius_px: float | None = None,
 ) -> Trimap:
     """Mark the certain foreground and background, the rest unknown.
 
@@ -41,8 +43,6 @@ def trimap_from_alpha(
         ImageError: ``alpha`` has another dtype or shape.
         OptionError: Thresholds out of order or a negative radius.
     """
-    import cv2
-
     require(alpha, "alpha", (None, None))
     if not 0 <= background_threshold < foreground_threshold <= 1:
         raise OptionError(
@@ -51,19 +51,24 @@ def trimap_from_alpha(
         )
     if band_radius_px is None:
         band_radius_px = round(max(alpha.shape) / _BAND_SHARE)
-    if band_radius_px < 0:
+    if not isinstance(band_radius_px, int | float) or not 0 <= band_radius_px < math.inf:
         raise OptionError(
             f"trimap band: expected a radius of 0 pixels or more, got {band_radius_px}"
         )
     solid = (alpha > foreground_threshold).astype(np.uint8)
     clear = (alpha < background_threshold).astype(np.uint8)
-    if band_radius_px:
-        side = 2 * band_radius_px + 1
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-        # Beyond the frame nothing is known: a border of 1 lets a person stay solid up to the edge.
-        edge = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 1}
-        solid, clear = cv2.erode(solid, disc, **edge), cv2.erode(clear, disc, **edge)
     trimap = np.full(alpha.shape, 128, np.uint8)
-    trimap[solid > 0] = 255
-    trimap[clear > 0] = 0
+    trimap[_eroded(solid, band_radius_px)] = 255
+    trimap[_eroded(clear, band_radius_px)] = 0
     return trimap
+
+
+def _eroded(region: U8Array, radius_px: float) -> Any:  # noqa: ANN401 - bool array
+    """Where the disc lies inside the region: by distance, in time that knows no radius.
+
+    Beyond the frame nothing is known, so that a person cut off by it stays solid up to its edge.
+    """
+    if radius_px == 0 or region.all():
+        return region > 0
+    cv2 = threads.opencv()
+    return cv2.distanceTransform(region, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > radius_px

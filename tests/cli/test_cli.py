@@ -285,3 +285,55 @@ def test_quality_makes_webp_lossy(tmp_path: Path, astronaut: Path) -> None:
         assert run("matte", astronaut, "-o", out, *options).returncode == 0
         sizes[name] = out.stat().st_size
     assert sizes["lossy"] < sizes["lossless"] / 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize(
+    "command", ["matte {photo} -o -", "matte {photo} -o {out} --json", "doctor", "models list"]
+)
+def test_a_full_standard_output_is_one_line(astronaut: Path, tmp_path: Path, command: str) -> None:
+    words = command.format(photo=astronaut, out=tmp_path / "o.png").split()
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [PORTRAIT, *words], stdout=full, stderr=subprocess.PIPE, timeout=120, check=False
+        )
+    assert done.returncode == 1
+    lines = done.stderr.decode().strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("Error")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+def test_closed_standard_streams_are_one_line(astronaut: Path, tmp_path: Path) -> None:
+    for line in (f"matte - -o {tmp_path}/o.png <&-", f"matte {astronaut} -o - >&-"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{PORTRAIT} {line}"], capture_output=True, timeout=120, check=False
+        )
+        assert done.returncode == 1
+        assert b"is closed" in done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+def test_odd_options_are_one_line(astronaut: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.png"
+    for options in (
+        ["--background", "\u00b2,1,2"],
+        ["--provider", "cuda:\u00b2"],
+        ["--provider", "cpu:3"],
+        ["--model", "x" * 300],
+        ["--model", "x" * 300 + "/y.onnx"],
+        ["--model", "a\nb.onnx"],
+    ):
+        failed(1, "matte", astronaut, "-o", out, *options)
+
+
+def test_a_broken_onnxruntime_is_one_line(astronaut: Path, tmp_path: Path) -> None:
+    """Half an installation, as two wheels over each other leave behind."""
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime/__init__.py").write_text("__version__ = '0'\n")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    line = failed(1, "matte", astronaut, "-o", tmp_path / "o.png", **environment)
+    assert "pip install --force-reinstall" in line
+    done = run("doctor", **environment)
+    assert done.returncode == 0, done.stderr
+    assert b"installed only in part" in done.stdout

@@ -6,8 +6,8 @@
  *         tests/kernels/isa_agreement.c cpp_ext/ps_*.c -lm -o isa_agreement
  *     qemu-aarch64 ./isa_agreement
  *
- * Prints one line per variant and exits with 1 where any bit differs. This is a test: unlike the
- * kernels it prints, and it takes memory from the stack.
+ * scripts/check-c does so, and natively. Prints one line per variant and exits with 1 where any bit
+ * differs. This is a test: unlike the kernels it prints, and it takes memory from the stack.
  */
 #include <math.h>
 #include <stdio.h>

@@ -14,12 +14,41 @@ from portrait_sdk.errors import ImageError, OptionError
 from portrait_sdk.media import load_image
 
 
-def test_contiguous_rgb_is_used_without_a_copy():
-    rgb = photo()
-    loaded = load_image(rgb)
-    assert loaded.image.ctypes.data == rgb.ctypes.data
+def test_an_array_has_no_format_and_rgb_no_alpha():
+    loaded = load_image(photo())
     assert loaded.source_alpha is None
     assert loaded.format is None
+
+
+def _views(array):
+    """The array, a read-only view of it, and wrappers that lead to its memory."""
+    frozen = array.view()
+    frozen.flags.writeable = False
+    return array, frozen, memoryview(array), _Array(array), _Interface(array)
+
+
+@pytest.mark.parametrize("color", ["RGB", "BGR"])
+@pytest.mark.parametrize("shape", [(24, 36), (24, 36, 1), (24, 36, 2), (24, 36, 3), (24, 36, 4)])
+def test_a_buffer_that_is_used_again_does_not_change_what_was_loaded(shape, color):
+    picture = photo(channels=shape[2] if shape[2:] else 1).reshape(shape)
+    want = load_image(picture.copy(), color=color)
+    for kind in range(5):
+        buffer = picture.copy()
+        loaded = load_image(_views(buffer)[kind], color=color)
+        buffer[:] = 255 - buffer
+        np.testing.assert_array_equal(loaded.image, want.image)
+        np.testing.assert_array_equal(loaded.source_alpha, want.source_alpha)
+        assert not np.shares_memory(loaded.image, buffer)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_a_pil_image_that_is_painted_on_does_not_change_what_was_loaded(mode):
+    picture = Image.fromarray(photo(channels=4)).convert(mode)
+    want = load_image(picture.copy())
+    loaded = load_image(picture)
+    picture.paste(0, (0, 0, *picture.size))
+    np.testing.assert_array_equal(loaded.image, want.image)
+    np.testing.assert_array_equal(loaded.source_alpha, want.source_alpha)
 
 
 @pytest.mark.parametrize("shape", [(24, 36), (24, 36, 1)])

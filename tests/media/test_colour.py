@@ -153,6 +153,18 @@ def test_a_profile_that_is_no_good_is_ignored_with_a_warning(icc, form, caplog):
     assert "\n" not in record.getMessage()
 
 
+@pytest.mark.parametrize("rest", [b"", b"\1", b"\1\1"], ids=["bare", "number", "no-bytes"])
+def test_a_jpeg_profile_segment_without_a_profile_is_ignored_with_a_warning(rest, caplog):
+    data = encoded(photo(), "JPEG")
+    body = b"ICC_PROFILE\0" + rest
+    segment = b"\xff\xe2" + (len(body) + 2).to_bytes(2, "big") + body
+    with caplog.at_level(logging.WARNING, "portrait_sdk"):
+        got = load_image(data[:2] + segment + data[2:]).image
+    np.testing.assert_array_equal(got, load_image(data).image)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the given bytes: its colour profile is ignored: ")
+
+
 def test_a_long_profile_in_several_jpeg_segments():
     rgb = photo()
     icc = rgb_profile(ADOBE_D50, 2.2)

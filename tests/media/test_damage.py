@@ -228,6 +228,86 @@ def test_a_wrong_checksum_is_refused():
         load_image(bytes(data))
 
 
+def _deep_png(*, first=0, last=0, extra=b"", tail=b"", cut=0, header=None, before=b"", ending=b""):
+    """A 16-bit RGB PNG with one thing wrong; by default sound. Its deflated window is 512 bytes."""
+    rows = photo(40, 30).astype(">u2") * 257
+    filters = [first, *[0] * 38, last]
+    raw = b"".join(bytes([f]) + row.tobytes() for f, row in zip(filters, rows, strict=True))
+    packer = zlib.compressobj(9, zlib.DEFLATED, 9)
+    packed = packer.compress(raw + extra) + packer.flush()
+    packed = packed[: len(packed) - cut] + tail
+    header = struct.pack(">IIBBBBB", 30, 40, *(header or (16, 2, 0, 0, 0)))
+    return b"".join(
+        [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), before, chunk(b"IDAT", packed[:100]),
+         chunk(b"IDAT", packed[100:]), chunk(b"IEND", ending)]
+    )  # fmt: skip
+
+
+PALETTE = chunk(b"PLTE", bytes(range(48)))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_deep_png(first=5), "a row has filter 5"),
+        (_deep_png(last=255), "a row has filter 255"),
+        (_deep_png(header=(16, 3, 0, 0, 0), before=PALETTE), "its header is impossible"),
+        (_deep_png(header=(16, 2, 1, 0, 0)), "its header is impossible"),
+        (_deep_png(header=(16, 2, 0, 1, 0)), "its header is impossible"),
+        (_deep_png(header=(16, 2, 0, 0, 2)), "its header is impossible"),
+        (_deep_png(header=(12, 2, 0, 0, 0)), "its header is impossible"),
+        (_deep_png(header=(4, 2, 0, 0, 0)), "its header is impossible"),
+        (_deep_png(header=(0, 0, 0, 0, 0)), "its header is impossible"),
+        (_deep_png(extra=b"x"), "more pixel data than"),
+        (_deep_png(extra=bytes(2**21)), "more pixel data than"),
+        (_deep_png(tail=b"x"), "more pixel data than"),
+        (_deep_png(cut=1), "its pixel data end early"),
+        (_deep_png(cut=9), "its pixel data end early"),
+        (_deep_png(cut=4, tail=b"abcd"), "incorrect data check"),
+        (png(1_000_001, 1, 16, 0, bytes(2_000_003)), "a side"),
+    ],
+)
+def test_a_damaged_deep_png_is_refused_and_nothing_is_printed(data, message, capfd):
+    with pytest.raises(ImageError, match=message):
+        load_image(data)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize("filter_byte", [4, 5])
+def test_every_row_of_a_deep_png_is_looked_at(filter_byte, interlaced, capfd):
+    """Each of an interlaced picture's seven passes has rows of its own length."""
+    passes = [(0, 0, 1, 1)]
+    if interlaced:
+        passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
+                  (1, 0, 2, 2), (0, 1, 1, 2)]  # fmt: skip
+    lengths = [len(range(x, 11, dx)) * 2 for x, y, dx, dy in passes for _ in range(y, 13, dy)]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 11, 13, 16, 0, 0, 0, interlaced))
+    for bad in range(len(lengths)):
+        raw = b"".join(
+            bytes([filter_byte if k == bad else 0]) + bytes(n) for k, n in enumerate(lengths)
+        )
+        data = png(11, 13, 16, 0, raw)
+        data = data[:8] + header + data[33:]
+        if filter_byte == 5:
+            with pytest.raises(ImageError, match="a row has filter 5"):
+                load_image(data)
+        else:
+            assert not load_image(data).image.any()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [_deep_png(), _deep_png(before=PALETTE), _deep_png(before=chunk(b"PLTE", b"xx")),
+     _deep_png(before=PALETTE * 2), _deep_png(ending=b"x")],
+    ids=["sound", "palette", "odd-palette", "two-palettes", "long-end"],
+)  # fmt: skip
+def test_what_a_deep_png_does_not_need_is_not_looked_at(data, capfd):
+    np.testing.assert_array_equal(load_image(data).image, photo(40, 30))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_tiles_far_larger_than_the_picture_are_refused():
     page = {256: [4], 257: [4], 258: [8], 259: [8], 262: [1], 322: [60000], 323: [60000]}
     with pytest.raises(ImageError, match="tiles of 3,600,000,000 pixels do not fit"):

@@ -40,6 +40,25 @@ def test_sixteen_bit_alpha(form):
     )
 
 
+@pytest.mark.parametrize("form", ["png", "tiff"])
+def test_either_byte_order_is_written_alike(form, tmp_path):
+    alpha = np.arange(0, 65536, 61, dtype=np.uint16)[:1050].reshape(30, 35)
+    swapped = alpha.astype(alpha.dtype.newbyteorder())
+    assert not swapped.dtype.isnative
+    assert encode_image(swapped, form) == encode_image(alpha, form)
+    save_image(swapped, tmp_path / f"a.{form}")
+    np.testing.assert_array_equal(
+        load_image(tmp_path / f"a.{form}").image, load_image(swapped).image
+    )
+
+
+@pytest.mark.parametrize("form", ["jpeg", "webp"])
+def test_a_numpy_integer_is_a_whole_number(form):
+    array = photo()
+    quality = np.int64(90)
+    assert encode_image(array, form, quality=quality) == encode_image(array, form, quality=90)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_jpeg_is_close_and_in_the_right_channel_order(channels):
     array = photo(64, 64, channels=channels)
@@ -79,7 +98,13 @@ def test_strides_do_not_matter():
         ((4, 4, 4), np.uint8, "jpeg", {}, r"JPEG has no alpha: choose \.png, \.webp or \.tiff"),
         ((4, 4, 3), np.uint8, "gif", {}, "expected jpeg, png, tiff, webp; got 'gif'"),
         ((4, 4, 3), np.uint8, "png", {"quality": 90}, "png is lossless"),
-        ((4, 4, 3), np.uint8, "jpeg", {"quality": 0}, "expected 1 to 100, got 0"),
+        ((4, 4, 3), np.uint8, "jpeg", {"quality": 0}, "a whole number from 1 to 100, got 0"),
+        ((4, 4, 3), np.uint8, "jpeg", {"quality": 101}, "from 1 to 100, got 101"),
+        ((4, 4, 3), np.uint8, "jpeg", {"quality": 50.5}, r"from 1 to 100, got 50\.5"),
+        ((4, 4, 3), np.uint8, "webp", {"quality": 50.5}, r"from 1 to 100, got 50\.5"),
+        ((4, 4, 3), np.uint8, "jpeg", {"quality": float("nan")}, "got nan"),
+        ((4, 4, 3), np.uint8, "webp", {"quality": "90"}, "got '90'"),
+        ((4, 4, 3), np.uint8, "jpeg", {"quality": True}, "got True"),
         ((4, 16384), np.uint8, "webp", {}, r"at most 16383 pixels a side, got 16384 x 4"),
     ],
 )
@@ -95,6 +120,8 @@ def test_what_a_format_cannot_do_is_an_option_error(shape, dtype, form, options,
         (np.zeros((4, 4, 2), np.uint8), "png"),
         (np.zeros((0, 4), np.uint8), "png"),
         (np.zeros((4, 4, 3), np.uint16), "png"),
+        (np.zeros((4, 4, 3), ">u2"), "png"),
+        (np.zeros((4, 4), ">u4"), "png"),
         (np.zeros((4, 4), np.uint16), "webp"),
         (b"x", "png"),
     ],

@@ -154,3 +154,29 @@ def test_weights_are_not_read_into_memory(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000  # of 32 MB
+
+
+def test_a_tag_wider_than_protobufs_does_not_hide_external_data(tmp_path: Path) -> None:
+    """Protobuf drops all but 32 bits of a tag; field 13 spelled so must not pass unseen."""
+    path = external_model(tmp_path, "../w.bin")
+    data = path.read_bytes()
+    tag = bytes([13 << 3 | 2])
+    wide = bytes([tag[0] | 0x80, 0x80, 0x80, 0x80, 0x10])  # the same, with bit 32 set
+    tensor_at = data.index(b"location") - 4
+    assert data[tensor_at : tensor_at + 1] == tag
+    changed = data[:tensor_at] + wide + data[tensor_at + 1 :]
+    path.write_bytes(changed)  # lengths around it are now 4 too short: refused either way
+    with pytest.raises(ModelError):
+        onnx_file.read(path)
+    entry = b"\x0a\x08location\x12\x08../w.bin"
+    tensor = wide + bytes([len(entry)]) + entry
+    graph = b"\x2a" + bytes([len(tensor)]) + tensor
+    path.write_bytes(b"\x3a" + bytes([len(graph)]) + graph)
+    with pytest.raises(ModelError, match="expected an ONNX model"):
+        onnx_file.read(path)
+
+
+@pytest.mark.parametrize("location", ["a\0b", "x" * 5000])
+def test_impossible_locations_are_refused(tmp_path: Path, location: str) -> None:
+    with pytest.raises(ModelError, match="external data"):
+        onnx_file.read(external_model(tmp_path, location))

@@ -46,7 +46,9 @@ def test_cuda_without_its_libraries_names_the_missing_one() -> None:
     assert ".so" in status.reason or ".dll" in status.reason or "NVIDIA" in status.reason
 
 
-@pytest.mark.parametrize("wrong", ["gpu", "CUDA", "", "cuda:x", "cuda:-1"])
+@pytest.mark.parametrize(
+    "wrong", ["gpu", "CUDA", "", "cuda:x", "cuda:-1", "cuda:\u00b2", "cpu:1", "auto:0"]
+)
 def test_unknown_names_are_refused(wrong: str) -> None:
     with pytest.raises(ProviderError, match="provider"):
         providers.choose(wrong)

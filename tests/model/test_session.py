@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,6 @@ from conftest import build_model, native_spec
 from portrait_sdk.errors import ClosedError, ModelError, OptionError, ProviderError, SpecError
 from portrait_sdk.model.session import Session, read_spec
 from portrait_sdk.spec import InputSpec, OutputSpec, SizePolicy, StateSpec
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_reports_what_runs(brightness: Path) -> None:
@@ -130,30 +128,88 @@ def test_many_threads_share_one_session(brightness: Path) -> None:
         np.testing.assert_allclose(list(pool.map(one, values)), values, rtol=1e-6)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_use_after_fork_is_refused_in_the_child_and_fine_in_the_parent(brightness: Path) -> None:
-    code = f"""
-import os, sys, warnings
+FORK = """
+import os, sys, time, warnings
 warnings.simplefilter("ignore")
 import numpy as np, portrait_sdk
-matting = portrait_sdk.load({str(brightness)!r}, provider="cpu")
+matting = portrait_sdk.load({model!r}, provider="cpu", threads=2)
 image = np.zeros((4, 4, 3), np.uint8)
-matting.matte(image)
+if {used}:
+    matting.matte(image)
+time.sleep(1)  # ONNX Runtime's workers sleep by then; while they spin, much goes well by luck
 pid = os.fork()
 if pid == 0:
     try:
-        matting.matte(image)
+        {child}
     except portrait_sdk.ClosedError as error:
         print(error, flush=True)
-        os._exit(7)
-    os._exit(0)
-assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        sys.exit(7)
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == {status}
 matting.matte(image)
 """
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("used", [True, False])
+@pytest.mark.parametrize(
+    ("child", "status"),
+    [
+        ("matting.matte(image)", 7),
+        ("matting.close()", 0),
+        ("del matting", 0),
+        ("portrait_sdk.load({model!r}, provider='cpu').matte(image)", 0),
+        ("pass", 0),
+    ],
+)
+def test_a_fork_neither_uses_nor_destroys_its_parents_session(
+    brightness: Path, child: str, status: int, *, used: bool
+) -> None:
+    child = child.format(model=str(brightness))
+    code = FORK.format(model=str(brightness), child=child, status=status, used=used)
     out = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
-    assert "load it again here, or start workers with 'spawn'" in out.stdout
+    if status:
+        assert "load it again here, or start workers with 'spawn'" in out.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 or UTF-16 elsewhere")
+def test_a_name_that_is_not_utf8_opens(tmp_path: Path, brightness: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.onnx"))
+    odd.write_bytes(brightness.read_bytes())
+    session = Session(odd, "cpu")
+    assert float(session.run(np.full((1, 3, 2, 2), 0.5, np.float32)).mean()) == 0.5
+
+
+def test_messages_are_one_line_whatever_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "a\nb.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(ModelError) as caught:
+        Session(path, "cpu")
+    assert str(caught.value).isprintable()
+
+
+def test_a_batch_really_runs_as_one(tmp_path: Path) -> None:
+    """A graph that answers with its batch size: singles would answer 1 / 10."""
+    import portrait_sdk
+
+    def extra(helper: Any, nodes: list[Any], _inputs: list[Any], _outputs: list[Any]) -> None:
+        nodes[1].output[0] = "clipped"
+        nodes += [
+            helper.make_node("Shape", ["image"], ["size"], start=0, end=1),
+            helper.make_node("Cast", ["size"], ["count"], to=1),
+            helper.make_node("Constant", [], ["ten"], value_float=10.0),
+            helper.make_node("Div", ["count", "ten"], ["share"]),
+            helper.make_node("Mul", ["clipped", "zero"], ["blank"]),
+            helper.make_node("Add", ["blank", "share"], ["alpha"]),
+        ]
+
+    model = build_model(tmp_path / "m.onnx", native_spec(), extra=extra)
+    photo = np.zeros((4, 4, 3), np.uint8)
+    with portrait_sdk.load(model, provider="cpu") as matting:
+        mattes = matting.matte_many([photo] * 5, batch_size=3)
+    assert [round(float(m.alpha.mean()), 3) for m in mattes] == [0.3, 0.3, 0.3, 0.2, 0.2]
 
 
 def test_the_embedded_model_describes_itself() -> None:

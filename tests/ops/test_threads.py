@@ -94,7 +94,8 @@ def test_the_variable_sets_everything(brightness: Path) -> None:
     code = (
         "import portrait_sdk, cv2; from portrait_sdk.ops import threads;"
         f"m = portrait_sdk.load({str(brightness)!r}, provider='cpu');"
-        "threads.limit_opencv(); print(threads.budget(), m.threads, cv2.getNumThreads())"
+        "import numpy as np; m.matte(np.zeros((9, 9, 3), 'u1')).composite('blur');"
+        "print(threads.budget(), m.threads, cv2.getNumThreads())"
     )
     assert in_new_process(code, PORTRAIT_THREADS="1") == "1 1 1"
 
@@ -113,7 +114,16 @@ def test_set_threads_wins_and_can_be_undone(monkeypatch: pytest.MonkeyPatch) -> 
     assert threads.budget() == 7
 
 
-@pytest.mark.parametrize("wrong", ["0", "-1", "two", "1.5"])
+def test_undoing_gives_opencv_its_default_back() -> None:
+    code = (
+        "import cv2; from portrait_sdk.ops import threads; before = cv2.getNumThreads();"
+        "threads.set_threads(1); one = cv2.getNumThreads(); threads.set_threads(None);"
+        "print(one, cv2.getNumThreads() == before)"
+    )
+    assert in_new_process(code, PORTRAIT_THREADS="") == "1 True"
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "two", "1.5", "\u00b2"])
 def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     monkeypatch.setenv(threads.VARIABLE, wrong)
     with pytest.raises(OptionError, match=r"environment variable PORTRAIT_THREADS: expected"):

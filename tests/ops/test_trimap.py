@@ -43,3 +43,12 @@ def test_wrong_input_is_named() -> None:
         trimap_from_alpha(disc(), foreground_threshold=0.1, background_threshold=0.2)
     with pytest.raises(OptionError, match="band"):
         trimap_from_alpha(disc(), band_radius_px=-1)
+    with pytest.raises(OptionError, match="band"):
+        trimap_from_alpha(disc(), band_radius_px="3")  # type: ignore[arg-type]
+
+
+def test_a_wide_band_on_a_long_thin_alpha_is_no_work() -> None:
+    alpha = np.zeros((1, 200_000), np.float32)
+    alpha[:, 100_000:] = 1
+    trimap = trimap_from_alpha(alpha, band_radius_px=2000.5)
+    assert np.count_nonzero(trimap == 128) == 4000
