@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         ProviderError,
         SpecError,
     )
-    from portrait_sdk.media.image import Limits, load_image, save_image
+    from portrait_sdk.media import Limits, load_image, save_image
     from portrait_sdk.ops.compositing import composite, cutout, premultiply, unpremultiply
     from portrait_sdk.ops.foreground import estimate_foreground
     from portrait_sdk.ops.threads import set_threads
@@ -79,7 +79,7 @@ _HOMES = {
         "ProviderError",
         "SpecError",
     ),
-    "portrait_sdk.media.image": ("Limits", "load_image", "save_image"),
+    "portrait_sdk.media": ("Limits", "load_image", "save_image"),
     "portrait_sdk.ops.compositing": ("composite", "cutout", "premultiply", "unpremultiply"),
     "portrait_sdk.ops.foreground": ("estimate_foreground",),
     "portrait_sdk.ops.threads": ("set_threads",),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 import numpy as np
 
 from portrait_sdk.errors import ImageError, OptionError
-from portrait_sdk.media.image import DEFAULT_LIMITS, Limits, load_image
+from portrait_sdk.media import DEFAULT_LIMITS, Limits, load_image
 from portrait_sdk.model import registry
 from portrait_sdk.model.session import Session
 from portrait_sdk.ops import compositing, foreground, geometry, postprocess, preprocess
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from portrait_sdk.media.image import Loaded
+    from portrait_sdk.media import Loaded
     from portrait_sdk.ops.foreground import Method
     from portrait_sdk.spec import ModelSpec, Precision
     from portrait_sdk.types import AlphaF32, Cutout, Image, Trimap

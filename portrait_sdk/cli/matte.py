@@ -84,7 +84,7 @@ def matte(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError(f"IN and OUT are the same file: {out}")
 
     import portrait_sdk
-    from portrait_sdk.media.image import encode_image, write_atomic
+    from portrait_sdk.media import encode_image, write_atomic
 
     if threads is not None:
         portrait_sdk.set_threads(threads)
