@@ -1,194 +1,197 @@
-"""A torch module to a simplified, verified, self-describing .onnx file."""
+"""A torch network to an ONNX graph: its outputs, its free axes, its opset."""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import io
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-
-from portrait_sdk import __version__
-from portrait_sdk.errors import ModelError
-from portrait_sdk.media import write_atomic
-from portrait_sdk.spec import ModelSpec
-
-from . import metadata, verify
+from portrait_sdk.errors import ConversionError, OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import onnx
-    from torch import nn
+    from torch import Tensor, nn
 
     from .architectures._base import Architecture
 
 OPSET = 18
-"""The opset written: the newest that every ONNX Runtime the package supports runs everywhere."""
-_HALF_FROM = 256  # values; smaller tensors are not worth a Cast node
+"""The opset written where none is asked for: the newest that needs no newer ONNX Runtime than the
+oldest this package supports, and the one torch's exporter is written in."""
+OPSETS = range(18, 24)
+"""What may be asked for: torch's exporter starts at 18, the oldest supported ONNX Runtime ends at
+23."""
+Outputs: TypeAlias = Literal["alpha", "raw"]
+
+_LARGEST_BATCH, _LONGEST_SIDE = 64, 8192
+_EXAMPLE_STRIDES = (32, 17)
+"""Of the traced input, where free: unequal, nothing a network divides, and so many that no map on
+the way is one window or one pooled pixel, which tracing would take for a constant."""
 
 
-def describe(
-    architecture: Architecture, name: str, license_name: str, checkpoint: bytes
-) -> ModelSpec:
-    """The spec of a model converted from ``checkpoint``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """Which of the input's axes keep one value; None is free."""
 
-    Args:
-        architecture: Whose input and outputs it has.
-        name: Of the model.
-        license_name: Of its weights; an SPDX identifier where one fits.
-        checkpoint: The source file's bytes.
-    """
-    return ModelSpec(
-        name=name,
-        architecture=architecture.name,
-        license=license_name,
-        input=architecture.input,
-        outputs=architecture.outputs,
-        provenance={
-            "source_sha256": hashlib.sha256(checkpoint).hexdigest(),
-            "converter": f"portrait_sdk {__version__}",
-            "opset": OPSET,
-        },
-        tolerance=architecture.tolerance,
-    )
+    size: tuple[int, int] | None = None
+    """Height and width in pixels."""
+    batch: int | None = None
+
+    def check(self, architecture: Architecture) -> None:
+        """Refuse a size the network cannot take.
+
+        Raises:
+            OptionError: A side is no multiple of the stride, or out of range.
+        """
+        stride = architecture.stride
+        for side in self.size or ():
+            if side % stride or not stride <= side <= _LONGEST_SIDE:
+                raise OptionError(
+                    f"size {self.size[0] if self.size else 0}x{self.size[1] if self.size else 0}: "
+                    f"{architecture.name} takes multiples of {stride} from {stride} to "
+                    f"{_LONGEST_SIDE}; {side} is none: {_nearest(side, stride)} is the nearest"
+                )
+        if self.batch is not None and not 1 <= self.batch <= _LARGEST_BATCH:
+            raise OptionError(f"batch: expected 1 to {_LARGEST_BATCH}, got {self.batch}")
 
 
-def export(
-    module: nn.Module,
-    architecture: Architecture,
-    spec: ModelSpec,
-    out: Path,
-    *,
-    half_storage: bool = False,
-) -> verify.Report:
-    """Write ``module`` as an .onnx file, if it computes the same function.
+def _nearest(side: int, stride: int) -> int:
+    top = _LONGEST_SIDE // stride * stride
+    return min(top, max(stride, round(side / stride) * stride))
 
-    Args:
-        module: Trained; set to evaluation mode here.
-        architecture: Its own.
-        spec: Goes into the file's metadata, with the verification's figures added.
-        out: The file to write; it appears whole or not at all.
-        half_storage: Keep weights as float16 and widen them when the model is opened: half the
-            size, computed in float32 all the same.
 
-    Returns:
-        The verification of the file that was written.
+def check_opset(opset: int) -> None:
+    """Refuse an opset that is not written.
 
     Raises:
-        ModelError: The graph differs from the module by more than the architecture tolerates.
+        OptionError: Out of range; the message has the range.
     """
-    import onnx
-
-    module.eval()
-    model = simplify(to_onnx(module, architecture), architecture)
-    if half_storage:
-        store_half(model)
-    metadata.strip(model)
-    data = model.SerializeToString(deterministic=True)
-    report = verify.compare(data, module, architecture)
-    if report.max_difference > architecture.tolerance:
-        raise ModelError(
-            f"{out}: not written: alpha differs from the checkpoint by "
-            f"{report.max_difference:.2e}, "
-            f"{architecture.name} tolerates {architecture.tolerance:.0e}"
+    if opset not in OPSETS:
+        raise OptionError(
+            f"opset: expected {OPSETS.start} to {OPSETS.stop - 1} "
+            f"({OPSET} where none is named), got {opset}"
         )
-    summary = {"max": report.max_difference, "mean": report.mean_difference}
-    metadata.write(model, replace(spec, provenance={**spec.provenance, "verified": summary}))
-    onnx.checker.check_model(model, full_check=True)
-    write_atomic(Path(out), model.SerializeToString(deterministic=True))
-    return report
 
 
-def to_onnx(module: nn.Module, architecture: Architecture) -> onnx.ModelProto:
-    """Torch's exporter, with free batch, height and width."""
+def finished(network: nn.Module, architecture: Architecture, raw: tuple[str, ...]) -> nn.Module:
+    """The network with its finish behind it: returns alpha, then the raw outputs named.
+
+    Args:
+        network: In evaluation mode.
+        architecture: Its own.
+        raw: Names among ``architecture.raw``, in the order they are returned.
+    """
+    from torch import nn
+
+    names = [output.name for output in architecture.raw]
+    picked = [names.index(name) for name in raw]
+
+    class Finished(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+            values = self.network(image)
+            values = values if isinstance(values, tuple) else (values,)
+            return (architecture.finish(values), *(values[i] for i in picked))
+
+    return Finished().eval()
+
+
+def to_onnx(
+    network: nn.Module,
+    architecture: Architecture,
+    *,
+    input_name: str,
+    axes: Axes,
+    raw: tuple[str, ...] = (),
+    opset: int = OPSET,
+) -> onnx.ModelProto:
+    """Torch's graph exporter; the output ``alpha`` first, then the raw ones.
+
+    Args:
+        network: In evaluation mode.
+        architecture: Its own.
+        input_name: Of the graph's input.
+        axes: What is fixed.
+        raw: Raw outputs to keep.
+        opset: Of the file.
+
+    Raises:
+        ConversionError: Torch cannot export it in this opset.
+        OptionError: The size or the opset is not possible.
+    """
     import torch
 
-    stride = architecture.input.size.multiple
-    batch = torch.export.Dim("batch", min=1, max=64)
-    height = stride * torch.export.Dim("rows", min=1, max=8192 // stride)
-    width = stride * torch.export.Dim("columns", min=1, max=8192 // stride)
-    example = torch.rand(2, 3, stride * 4, stride * 3)
-    program = torch.onnx.export(
-        module,
-        (example,),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[architecture.input.name],
-        output_names=[output.name for output in architecture.outputs],
-        dynamic_shapes=({0: batch, 2: height, 3: width},),
-        verbose=False,
-    )
+    axes.check(architecture)
+    check_opset(opset)
+    stride = architecture.stride
+    dims: dict[int, object] = {}
+    if axes.batch is None:
+        dims[0] = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
+    if axes.size is None:
+        most = _LONGEST_SIDE // stride
+        least = max(1, min(min(size) for size in architecture.verify_sizes) // stride)
+        dims[2] = stride * torch.export.Dim("rows", min=least, max=most)
+        dims[3] = stride * torch.export.Dim("columns", min=least, max=most)
+    scale = max(1, 32 // stride)
+    height, width = axes.size or (n * stride * scale for n in _EXAMPLE_STRIDES)
+    # A batch of 1 would be taken for a constant where the axis is free.
+    example = torch.rand(axes.batch or 2, 3, height, width)
+    names = ["alpha", *raw]
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                finished(network, architecture, raw),
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[input_name],
+                output_names=names,
+                dynamic_shapes=(dims,),
+                verbose=False,
+            )
+    except Exception as error:
+        # The exporter raises what torch.export, the decompositions and onnxscript raise.
+        lines = str(error).strip().splitlines()
+        raise ConversionError(
+            f"export of {architecture.name} in opset {opset}: torch cannot: "
+            f"{lines[0] if lines else type(error).__name__}"
+        ) from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto
+    written = next((entry.version for entry in model.opset_import if entry.domain == ""), 0)
+    if written != opset:
+        raise ConversionError(
+            f"export of {architecture.name}: opset {opset} was asked for and torch could only "
+            f"write {written}: choose --opset {written}"
+        )
+    _name_axes(model)
+    return model
+
+
+def _name_axes(model: onnx.ModelProto) -> None:
+    """Free axes by the field's names, whatever the exporter derived them from."""
     for value in (*model.graph.input, *model.graph.output):
         dims = value.type.tensor_type.shape.dim
         for dim, name in zip(dims, ("batch", "", "height", "width"), strict=False):
             if name and not dim.HasField("dim_value"):
                 dim.dim_param = name
-    return model
 
 
-def simplify(model: onnx.ModelProto, architecture: Architecture) -> onnx.ModelProto:
-    """Onnxsim with its check on, at the first size conversions are verified on.
-
-    Raises:
-        ModelError: The simplified graph does not compute the same.
-    """
-    import onnxsim
-
-    size = architecture.verify_sizes[0]
-    shape = {architecture.input.name: [2, 3, *size]}
-    simple: onnx.ModelProto
-    simple, same = onnxsim.simplify(model, check_n=2, test_input_shapes=shape)
-    if not same:
-        raise ModelError(f"{architecture.name}: the simplified graph computes something else")
-    return simple
-
-
-def store_half(model: onnx.ModelProto) -> None:
-    """Keep large float32 weights as float16, each behind a Cast that is folded when opened.
-
-    Args:
-        model: Changed in place.
-
-    Raises:
-        ModelError: A weight does not fit float16.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < _HALF_FROM:
-            continue
-        full = numpy_helper.to_array(tensor)
-        with np.errstate(over="ignore"):
-            half = full.astype(np.float16)
-        if not np.isfinite(half).all():
-            raise ModelError(
-                f"weight {tensor.name}: values up to {np.abs(full).max():g} pass float16"
-            )
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(half, f"{name}_half"))
-        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], f"widen_{name}", to=1))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
-def load_checkpoint(data: bytes) -> dict[str, Any]:
-    """A state dict saved by ``torch.save``; nothing in it is executed.
-
-    Raises:
-        ModelError: Not a checkpoint, or one that holds more than tensors.
-    """
-    import torch
-
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's own deprecation warnings, log lines and prints to itself."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-    except Exception as error:
-        # torch raises what its pickle and zip readers raise, without a common base class.
-        raise ModelError(f"not a torch checkpoint of tensors alone: {error}") from error
-    if not isinstance(state, dict):
-        raise ModelError(f"checkpoint: expected a state dict, got {type(state).__name__}")
-    return state
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -14,9 +14,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from portrait_sdk.api import Matte, Matting, load, matte
+    from portrait_sdk.api import Matte, Matting, MattingSequence, load, matte
     from portrait_sdk.errors import (
+        CheckpointError,
         ClosedError,
+        ConversionError,
         DownloadError,
         ImageError,
         ImageTooLargeError,
@@ -37,13 +39,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckpointError",
     "ClosedError",
+    "ConversionError",
     "DownloadError",
     "ImageError",
     "ImageTooLargeError",
     "Limits",
     "Matte",
     "Matting",
+    "MattingSequence",
     "ModelError",
     "ModelSpec",
     "OptionError",
@@ -66,9 +71,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "portrait_sdk.api": ("Matte", "Matting", "load", "matte"),
+    "portrait_sdk.api": ("Matte", "Matting", "MattingSequence", "load", "matte"),
     "portrait_sdk.errors": (
+        "CheckpointError",
         "ClosedError",
+        "ConversionError",
         "DownloadError",
         "ImageError",
         "ImageTooLargeError",

@@ -1,4 +1,4 @@
-"""``load``, ``matte``, ``Matting`` and ``Matte``: photos in, alpha, cutouts and composites out."""
+"""``load``, ``Matting``, ``MattingSequence``, ``Matte``: photos in, alpha and cutouts out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 
-from portrait_sdk.errors import ImageError, OptionError
+from portrait_sdk.errors import ClosedError, ImageError, OptionError
 from portrait_sdk.media import DEFAULT_LIMITS, Limits, load_image
 from portrait_sdk.model import registry
 from portrait_sdk.model.session import Session
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from portrait_sdk.media import Loaded
+    from portrait_sdk.model.session import States
     from portrait_sdk.ops.foreground import Method
     from portrait_sdk.spec import ModelSpec, Precision
     from portrait_sdk.types import AlphaF32, Cutout, Image, Trimap
@@ -150,7 +151,28 @@ def resolve_background(background: Any, matte: Matte, limits: Limits) -> Image: 
     return compositing.cover(picture, matte.alpha.shape)
 
 
-class Matting:
+class _Closes:
+    """A context manager that closes itself."""
+
+    def close(self) -> None:
+        """Let go of what is held; again is harmless."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        """Return itself; closed at the end of the ``with`` block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class Matting(_Closes):
     """An open model: reusable, safe to call from several threads, a context manager."""
 
     def __init__(self, session: Session) -> None:
@@ -227,18 +249,29 @@ class Matting:
             decode_s = time.perf_counter() - started
             own = geometry.place(loaded.image.shape[:2], self.spec.input.size).input
             if waiting and (own != size or len(waiting) == largest):
-                mattes += self._run(waiting)
+                mattes += self._run(waiting)[0]
                 waiting = []
             size = own
             waiting.append((loaded, decode_s))
-        return mattes + (self._run(waiting) if waiting else [])
+        return mattes + (self._run(waiting)[0] if waiting else [])
 
-    def _run(self, photos: list[tuple[Loaded, float]]) -> list[Matte]:
+    def sequence(self) -> MattingSequence:
+        """Begin a sequence of frames, such as a video's: see :class:`MattingSequence`."""
+        return MattingSequence(self)
+
+    def _run(
+        self, photos: list[tuple[Loaded, float]], states: States | None = None
+    ) -> tuple[list[Matte], States]:
+        """Matte loaded photos as one batch; ``states`` are a sequence's, None for single photos."""
         spec = self.spec
+        after: States = {}
         clock = [time.perf_counter()]
         batch, places = preprocess.prepare([p.over_white() for p, _ in photos], spec.input)
         clock.append(time.perf_counter())
-        output = self._session.run(batch)
+        if states is None:
+            output = self._session.run(batch)
+        else:
+            output, after = self._session.step(batch, states)
         clock.append(time.perf_counter())
         small = postprocess.network_alpha(output, spec, places[0].input)
         mattes = []
@@ -260,29 +293,81 @@ class Matting:
                     },
                 )
             )
-        return mattes
+        return mattes, after
 
     def close(self) -> None:
         """Let go of the model; again is harmless."""
         self._session.close()
 
-    def __enter__(self) -> Self:
-        """Return itself; closed at the end of the ``with`` block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
-
     def __repr__(self) -> str:
         """Name, provider and whether it is open."""
         state = "closed" if self._session.closed else self.provider
         return f"<Matting {self.spec.name} ({state})>"
+
+
+class MattingSequence(_Closes):
+    """Frames in order, each helped by those before it where the model has recurrent states.
+
+    A model without states gives what :meth:`Matting.matte` gives. Sequences of one ``Matting`` know
+    nothing of each other and may run in different threads at once. One sequence is for one thread:
+    calls from several run one after another, in whatever order they come. A frame that fails leaves
+    the sequence as it was. A context manager; closing it lets go of the states, not of the model.
+    """
+
+    def __init__(self, matting: Matting) -> None:
+        """Begin; use :meth:`Matting.sequence`."""
+        self._matting = matting
+        self._states: States = {}
+        self._size: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def matte(
+        self, frame: ImageLike, *, color: Color = "RGB", limits: Limits = DEFAULT_LIMITS
+    ) -> Matte:
+        """Matte the next frame.
+
+        Args:
+            frame: As for :meth:`Matting.matte`.
+            color: Channel order of an array.
+            limits: As for :meth:`Matting.matte`.
+
+        Raises:
+            ImageError: The frame cannot be read; or, under a model with states, it comes to another
+                size in the network than those before it: :meth:`reset` begins anew with that size.
+            ClosedError: The sequence or its model is closed.
+            ModelError: ONNX Runtime refuses the run, or alpha is not a number.
+        """
+        with self._lock:
+            if self._closed:
+                raise ClosedError("this sequence is closed: begin another, Matting.sequence()")
+            started = time.perf_counter()
+            loaded = load_image(frame, color=color, limits=limits)
+            decode_s = time.perf_counter() - started
+            height, width = loaded.image.shape[:2]
+            size = geometry.place((height, width), self._matting.spec.input.size).input
+            if self._states and size != self._size:
+                assert self._size is not None
+                raise ImageError(
+                    f"frame of {width} x {height} pixels: comes to {size[1]} x {size[0]} in the "
+                    f"network, those before it to {self._size[1]} x {self._size[0]}; "
+                    "reset() begins the sequence anew"
+                )
+            (matte,), self._states = self._matting._run(  # noqa: SLF001 - its other half
+                [(loaded, decode_s)], self._states
+            )
+            self._size = size
+        return matte
+
+    def reset(self) -> None:
+        """Forget the frames so far, as at a cut: the next one is a first one, of any size."""
+        with self._lock:
+            self._states, self._size = {}, None
+
+    def close(self) -> None:
+        """Let go of the states; again is harmless. The model stays open."""
+        with self._lock:
+            self._states, self._closed = {}, True
 
 
 def load(

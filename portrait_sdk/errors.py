@@ -5,7 +5,9 @@ PortraitError
 │   └── ImageTooLargeError         it passes a pixel or byte limit; raised before memory is taken
 ├── OptionError (ValueError)       an argument has a value that is not known or not possible
 ├── ModelError (ValueError)        a model file is missing, damaged, or not one this runtime loads
-│   └── SpecError                  its description of itself is missing, newer, or contradictory
+│   ├── SpecError                  its description of itself is missing, newer, or contradictory
+│   ├── CheckpointError            a checkpoint is damaged, unsafe, or fits no architecture
+│   └── ConversionError            a converted graph computes something else than its source
 ├── ProviderError (RuntimeError)   an execution provider asked for by name cannot be had
 ├── ClosedError (RuntimeError)     used after ``close()``, or in another process than its own
 ├── DownloadError (OSError)        a published model cannot be fetched, or has another hash
@@ -44,6 +46,17 @@ class ModelError(PortraitError, ValueError):
 
 class SpecError(ModelError):
     """A model's description of itself is missing, newer than this release, or contradictory."""
+
+
+class CheckpointError(ModelError):
+    """A checkpoint is damaged, wants code to run, or does not fit the architecture."""
+
+    table = ""
+    """For key mismatches: every missing, unexpected and misshapen key, in lines."""
+
+
+class ConversionError(ModelError):
+    """A step of a conversion failed, or its graph computes something else than its source."""
 
 
 class ProviderError(PortraitError, RuntimeError):

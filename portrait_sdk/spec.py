@@ -68,6 +68,9 @@ class SizePolicy:
     """Pixels, for ``fixed``."""
     side: int | None = None
     """Pixels, for ``short-side`` and ``long-side``."""
+    leave_straddling: bool = False
+    """Under ``short-side``: a photo whose shorter side is at most ``side`` and whose longer is at
+    least that keeps its size, but for the multiple (MODNet's published rule)."""
     max_side: int | None = None
     """No side becomes longer than this (a panorama under ``short-side``); None: 4 x ``side``."""
     multiple: int = 1
@@ -154,7 +157,7 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """The JSON kept in the file: sorted keys, no spaces to spare, unknown fields included."""
-        table = {"schema": SCHEMA, **_plain(self)}
+        table = {"schema": SCHEMA, **plain(self)}
         return json.dumps(table, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
     @classmethod
@@ -199,19 +202,32 @@ def missing_spec(where: str) -> SpecError:
     )
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - anything a spec holds
+def input_from_json(table: object, where: str) -> InputSpec:
+    """Read and check one input's description alone.
+
+    Args:
+        table: As :func:`plain` gives it.
+        where: The file it stands in, for messages.
+
+    Raises:
+        SpecError: A field is missing or impossible; the message says which.
+    """
+    return _Reader(where, table).image()
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - anything a spec holds
     """Dataclasses to plain JSON values, ``extra`` fields beside the known ones, None left out."""
     if dataclasses.is_dataclass(value):
         table = dict(value.extra)  # type: ignore[union-attr]
         for item in dataclasses.fields(value):
             own = getattr(value, item.name)
             if item.name != "extra" and own is not None:
-                table[item.name] = _plain(own)
+                table[item.name] = plain(own)
         return table
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     return value
 
 
@@ -261,6 +277,10 @@ class _Reader:
             lambda v: _is_count(v) and 0 < v <= _LONGEST_SIDE,
             default,
         )
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value: bool = self.take(name, "true or false", lambda v: isinstance(v, bool), default)
+        return value
 
     def triple(self, name: str, default: Triple) -> Triple:
         value = self.take(name, "three numbers", _is_triple, default)
@@ -321,6 +341,7 @@ class _Reader:
             height=self.count("height", None if rule != "fixed" else ...),
             width=self.count("width", None if rule != "fixed" else ...),
             side=self.count("side", ... if rule in ("short-side", "long-side") else None),
+            leave_straddling=self.flag("leave_straddling", default=False),
             max_side=self.count("max_side", None),
             multiple=self.count("multiple", 1),
             rounding=self.choice("rounding", Rounding, "nearest"),
@@ -338,9 +359,7 @@ class _Reader:
         return Filter(
             kernel=self.choice("kernel", Kernel, "area"),
             coefficient=self.number("coefficient", -0.75),
-            antialias=self.take(
-                "antialias", "true or false", lambda v: isinstance(v, bool), default=True
-            ),
+            antialias=self.flag("antialias", default=True),
             extra=self.left,
         )
 

@@ -1,7 +1,8 @@
 """Run an .onnx model of your own: ``python samples/custom_model.py MODEL.onnx PHOTO CUTOUT.png``.
 
 The runtime needs to know how to feed a model. Write it into the file once (this needs the package
-``onnx``); from then on the file describes itself. The numbers below are those of MODNet.
+``onnx``); from then on the file describes itself. The numbers below are those of MODNet, for which
+``portrait adopt --profile modnet`` does the same and checks the result on a portrait.
 """
 
 import sys
@@ -16,7 +17,12 @@ from portrait_sdk.spec import Filter, InputSpec, ModelSpec, OutputSpec, SizePoli
 source, photo, out = map(Path, sys.argv[1:4])
 model = onnx.load(source)
 size = SizePolicy(
-    rule="short-side", side=512, multiple=32, rounding="down", filter=Filter(kernel="area")
+    rule="short-side",
+    side=512,
+    leave_straddling=True,
+    multiple=32,
+    rounding="down",
+    filter=Filter(kernel="area"),
 )
 spec = ModelSpec(
     name=source.stem,

@@ -1,4 +1,4 @@
-"""``python -m training run|select|export|curves``: the default model from photos to file."""
+"""``python -m training run|select|curves``: the default model from photos to checkpoint."""
 
 from __future__ import annotations
 
@@ -48,29 +48,6 @@ def run(
 
     recipe = recipes.load(recipe_path)
     loop.run(recipe, data, out, threads=threads, workers=workers, stop_after=stop_after)
-
-
-@main.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
-@_recipe
-def export(*, checkpoint: Path, out: Path, recipe_path: Path) -> None:
-    """Write a run's final.pt as a self-describing .onnx file, weights stored as float16."""
-    from dataclasses import replace
-
-    from converters import architectures
-    from converters import export as exporter
-
-    recipe = recipes.load(recipe_path)
-    architecture = architectures.find(recipe.architecture)
-    data = checkpoint.read_bytes()
-    module = architecture.build()
-    module.load_state_dict(exporter.load_checkpoint(data))
-    spec = exporter.describe(architecture, recipe.name, "Apache-2.0", data)
-    size = replace(spec.input.size, side=recipe.model.long_side)
-    spec = replace(spec, input=replace(spec.input, size=size))
-    report = exporter.export(module, architecture, spec, out, half_storage=True)
-    click.echo(json.dumps({"file": out.name, "verified": report.as_json()}, indent=1))
 
 
 @main.command()

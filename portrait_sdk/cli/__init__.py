@@ -13,9 +13,17 @@ from portrait_sdk import __version__
 from portrait_sdk.errors import PortraitError
 
 _COMMANDS = {
+    "adopt": ("portrait_sdk.cli.adopt", "adopt", "Make a foreign ONNX model describe itself."),
+    "convert": (
+        "portrait_sdk.cli.convert",
+        "convert",
+        "Turn a trained checkpoint into a verified ONNX model.",
+    ),
     "doctor": ("portrait_sdk.cli.doctor", "doctor", "What works on this machine, and why not."),
+    "inspect": ("portrait_sdk.cli.inspect", "inspect", "Show what is in an ONNX model."),
     "matte": ("portrait_sdk.cli.matte", "matte", "Cut the person out of one photo."),
     "models": ("portrait_sdk.cli.models", "models", "List and fetch published models."),
+    "verify": ("portrait_sdk.cli.convert", "verify", "Compare a model with its checkpoint."),
 }
 _INTERRUPTED = 130  # the shell's convention for Ctrl-C
 

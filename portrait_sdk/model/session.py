@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,15 +17,20 @@ from portrait_sdk.ops import threads as thread_budget
 from portrait_sdk.spec import METADATA_KEY, ModelSpec, missing_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from portrait_sdk.types import F32Array
 
+    States: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
+    """Recurrent states by the name of the input they are fed to."""
+
 _log = logging.getLogger(__name__)
 _SEVERITY_ERROR = 3  # ONNX Runtime's: what it warns of, we check ourselves
-_DTYPES: dict[str, type[np.floating[Any]]] = {
+_DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,  # preprocessing inside the graph
 }
 
 
@@ -53,23 +58,36 @@ class Session:
         batches: Whether the graph takes more than one photo at once.
     """
 
-    def __init__(self, path: Path, provider: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        provider: str = "auto",
+        threads: int | None = None,
+        *,
+        spec: ModelSpec | None = None,
+    ) -> None:
         """Open a model.
 
         Args:
-            path: An .onnx file that describes itself.
+            path: An .onnx file; one that describes itself, unless ``spec`` does.
             provider: ``auto`` or a name; see ``providers.choose``.
             threads: Within one run; None: the process's budget.
+            spec: Instead of what the file says about itself.
 
         Raises:
-            SpecError: The file does not describe itself, or names inputs the graph does not have.
-            ModelError: It is missing, damaged, or leads outside its folder.
+            SpecError: The file does not describe itself, or in a newer schema.
+            ModelError: It is missing, damaged, leads outside its folder, or has other inputs or
+                outputs than the spec names.
             ProviderError: A provider asked for by name cannot be had.
             OptionError: ``threads`` is no whole number of at least 1.
         """
         if threads is not None:
             thread_budget.check(threads, "threads")
-        self.spec = read_spec(path)
+        if spec is None:
+            spec = read_spec(path)
+        else:
+            onnx_file.read(path)  # refuses what leads outside its folder
+        self.spec = spec
         self.path, self.threads = path, threads or thread_budget.budget()
         name, device = providers.choose(provider)
         try:
@@ -88,7 +106,7 @@ class Session:
         self._lock = threading.Lock()
         batch = next(i for i in session.get_inputs() if i.name == self.spec.input.name).shape[0]
         self.batches = not isinstance(batch, int)
-        self._constants = self._fixed_inputs(session)
+        self._fixed = self._fixed_inputs(session)
         self._dtype = self._dtypes(session)[self.spec.input.name]
 
     def _create(self, name: str, device: int) -> Any:  # noqa: ANN401 - no stubs
@@ -139,12 +157,13 @@ class Session:
                 f"the graph has {sorted(outputs)}"
             )
 
-    def _dtypes(self, session: Any) -> dict[str, type[np.floating[Any]]]:  # noqa: ANN401
-        kinds: dict[str, type[np.floating[Any]]] = {}
+    def _dtypes(self, session: Any) -> dict[str, type[np.generic]]:  # noqa: ANN401
+        kinds: dict[str, type[np.generic]] = {}
         for item in session.get_inputs():
             if item.type not in _DTYPES:
                 raise ModelError(
-                    f"{self.path}: input {item.name!r}: expected float or float16, got {item.type}"
+                    f"{self.path}: input {item.name!r}: expected float, float16 or uint8, "
+                    f"got {item.type}"
                 )
             kinds[item.name] = _DTYPES[item.type]
         return kinds
@@ -167,16 +186,42 @@ class Session:
             ClosedError: Closed, or this is another process than the one that opened it.
             ModelError: ONNX Runtime refuses the run.
         """
+        output: np.ndarray[Any, Any] = self._run([self.spec.alpha.name], batch, {})[0]
+        return output
+
+    def step(self, batch: F32Array, states: States) -> tuple[np.ndarray[Any, Any], States]:
+        """Run the graph on one frame of a sequence.
+
+        Args:
+            batch: As for ``run``.
+            states: What ``step`` returned for the frame before; empty for the first, which is run
+                on zeros.
+
+        Returns:
+            The raw alpha output, and the states for the next frame: empty for models without.
+
+        Raises:
+            ClosedError, ModelError: As ``run``.
+        """
+        recurrent = self.spec.states
+        names = [self.spec.alpha.name, *(state.output for state in recurrent)]
+        alpha, *after = self._run(names, batch, states)
+        return alpha, {s.input: value for s, value in zip(recurrent, after, strict=True)}
+
+    def _run(self, outputs: list[str], batch: F32Array, states: States) -> Any:  # noqa: ANN401
         session = self._open_session()
-        feed = {self.spec.input.name: batch.astype(self._dtype, copy=False), **self._constants}
+        # Pixels that a spec leaves as they are come as whole numbers, in float32.
+        image = (np.rint(batch) if self._dtype == np.uint8 else batch).astype(
+            self._dtype, copy=False
+        )
+        feed = {self.spec.input.name: image, **self._fixed, **states}
         try:
-            output: np.ndarray[Any, Any] = session.run([self.spec.alpha.name], feed)[0]
+            return session.run(outputs, feed)
         except Exception as error:
             raise ModelError(
                 f"{self.path}: ONNX Runtime cannot run it on {self.provider} "
                 f"with input {batch.shape}: {_first_line(error)}"
             ) from error
-        return output
 
     def _open_session(self) -> Any:  # noqa: ANN401 - no stubs
         if self._pid != os.getpid():

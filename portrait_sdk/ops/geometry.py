@@ -77,7 +77,10 @@ def _scale(height: int, width: int, policy: SizePolicy) -> float:
     if policy.rule == "long-side":
         return policy.side / max(height, width)
     longest = policy.max_side or _PANORAMA * policy.side
-    return min(policy.side / min(height, width), longest / max(height, width))
+    scale = policy.side / min(height, width)
+    if policy.leave_straddling and min(height, width) <= policy.side <= max(height, width):
+        scale = 1.0
+    return min(scale, longest / max(height, width))
 
 
 def _to_multiple(length: float, policy: SizePolicy) -> int:

@@ -1,9 +1,8 @@
-"""Export: what is written computes the same, describes itself, and is the same bytes each time."""
+"""Export and simplification: names, free and fixed axes, opsets, outputs, fewer nodes."""
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,130 +10,147 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra 'convert' is not installed")
 pytest.importorskip("onnxsim", reason="the extra 'convert' is not installed")
 
-import onnx  # noqa: E402
-from onnx import helper, numpy_helper  # noqa: E402
 
-import portrait_sdk  # noqa: E402
-from portrait_sdk.converters import architectures, export, metadata  # noqa: E402
-from portrait_sdk.errors import ModelError  # noqa: E402
-from portrait_sdk.model.session import read_spec  # noqa: E402
+from onnx import ModelProto, TensorProto, helper, numpy_helper  # noqa: E402
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from portrait_sdk.converters import export, simplify, verify  # noqa: E402
+from portrait_sdk.errors import ConversionError, OptionError  # noqa: E402
 
-ARCHITECTURE = architectures.find("portrait")
+from . import tiny  # noqa: E402
+
+TINY = tiny.architecture()
 
 
-@pytest.fixture(scope="module")
-def net() -> Any:
-    torch.manual_seed(5)
-    return ARCHITECTURE.build().eval()
+def to_onnx(**options: Any) -> ModelProto:
+    torch.manual_seed(1)
+    settings = {"input_name": "image", "axes": export.Axes(), **options}
+    return export.to_onnx(tiny.TinyNet().eval(), TINY, **settings)
 
 
-def write(net: Any, out: Path, **options: Any) -> Any:
-    spec = export.describe(ARCHITECTURE, "fresh", "Apache-2.0", b"checkpoint")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter warns of its own deprecations
-        return export.export(net, ARCHITECTURE, spec, out, **options)
+def shape(value: Any) -> list[int | str]:
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
 
 
-@pytest.fixture(scope="module")
-def written(net: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("export") / "fresh.onnx"
-    write(net, out, half_storage=True)
-    return out
+@pytest.mark.parametrize(
+    ("axes", "expected"),
+    [
+        (export.Axes(), ["batch", 3, "height", "width"]),
+        (export.Axes(size=(64, 48)), ["batch", 3, 64, 48]),
+        (export.Axes(batch=1), [1, 3, "height", "width"]),
+        (export.Axes(size=(64, 48), batch=3), [3, 3, 64, 48]),
+    ],
+)
+def test_axes_are_free_or_fixed(axes: export.Axes, expected: list[int | str]) -> None:
+    model = to_onnx(axes=axes)
+    assert [i.name for i in model.graph.input] == ["image"]
+    assert shape(model.graph.input[0]) == expected
+    alpha = model.graph.output[0]
+    assert alpha.name == "alpha"
+    assert shape(alpha) == [expected[0], 1, *expected[2:]]
 
 
-def test_the_runtime_computes_what_torch_computes(net: Any, written: Path) -> None:
-    rng = np.random.default_rng(1)
-    photo = rng.integers(0, 256, (90, 131, 3), dtype=np.uint8)
-    from portrait_sdk.model.session import Session
-    from portrait_sdk.ops import preprocess
-
-    session = Session(written, "cpu")
-    batch, _ = preprocess.prepare([photo], session.spec.input)
-    with torch.inference_mode():
-        want = net(torch.from_numpy(batch)).numpy()
-    assert np.abs(session.run(batch) - want).max() <= session.spec.tolerance
-    assert portrait_sdk.load(written, provider="cpu").matte(photo).alpha.shape == (90, 131)
+def test_raw_outputs_stand_beside_alpha() -> None:
+    model = to_onnx(raw=("classes", "logits"))
+    assert [o.name for o in model.graph.output] == ["alpha", "classes", "logits"]
 
 
-def test_it_describes_itself(written: Path) -> None:
-    spec = read_spec(written)
-    assert (spec.name, spec.architecture, spec.license) == ("fresh", "portrait", "Apache-2.0")
-    assert len(spec.provenance["source_sha256"]) == 64
-    assert spec.provenance["verified"]["max"] <= spec.tolerance
-    assert spec.input == ARCHITECTURE.input
+@pytest.mark.parametrize("opset", [18, 20, 23])
+def test_the_opset_asked_for_is_written(opset: int) -> None:
+    model = to_onnx(opset=opset)
+    assert {e.domain: e.version for e in model.opset_import}[""] == opset
+    assert verify.open_session(model.SerializeToString()) is not None
 
 
-def test_no_path_and_no_exporter_noise_is_left(written: Path) -> None:
-    data = written.read_bytes()
-    for noise in (
-        b"site-packages",
-        b"/home",
-        b"/usr",
-        b"/root",
-        b"pkg.torch",
-        b"stack_trace",
-        b".py",
-    ):
-        assert noise not in data, noise
-    model = onnx.load(written)
-    assert [entry.key for entry in model.metadata_props] == ["portrait_sdk"]
+@pytest.mark.parametrize("opset", [0, 11, 17, 24, 99])
+def test_other_opsets_are_refused(opset: int) -> None:
+    with pytest.raises(OptionError, match=rf"opset: expected 18 to 23 .*got {opset}"):
+        to_onnx(opset=opset)
 
 
-def test_batch_height_and_width_are_free(written: Path) -> None:
-    shape = onnx.load(written).graph.input[0].type.tensor_type.shape.dim
-    assert [d.dim_param or d.dim_value for d in shape] == ["batch", 3, "height", "width"]
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (export.Axes(size=(63, 48)), "size 63x48: tiny takes multiples of 2 .*63 is none: 6[24]"),
+        (export.Axes(size=(0, 48)), "size 0x48: .* 0 is none: 2 is the nearest"),
+        (export.Axes(size=(48, 10_000)), "from 2 to 8192; 10000 is none: 8192"),
+        (export.Axes(batch=0), "batch: expected 1 to 64, got 0"),
+    ],
+)
+def test_impossible_axes_are_refused(axes: export.Axes, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        to_onnx(axes=axes)
 
 
-def test_the_same_checkpoint_gives_the_same_bytes(net: Any, written: Path, tmp_path: Path) -> None:
-    write(net, tmp_path / "again.onnx", half_storage=True)
-    assert (tmp_path / "again.onnx").read_bytes() == written.read_bytes()
+def test_simplification_folds_batch_norm_and_computes_the_same() -> None:
+    rng = np.random.default_rng(2)
+    tensors = {
+        "w": rng.normal(size=(4, 3, 3, 3)),
+        "scale": rng.uniform(0.5, 2, 4),
+        "bias": rng.normal(size=4),
+        "mean": rng.normal(size=4),
+        "var": rng.uniform(0.5, 2, 4),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["a", "scale", "bias", "mean", "var"], ["b"]),
+        helper.make_node("Identity", ["b"], ["alpha"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("alpha", TensorProto.FLOAT, ["n", 4, "h", "w"])],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    simple = simplify.simplify(model, [(1, 3, 64, 48), (2, 3, 38, 62)], tolerance=1e-5)
+    assert [node.op_type for node in simple.graph.node] == ["Conv"]
+    assert len(model.graph.node) == 3
 
 
-def test_half_storage_halves_the_file(net: Any, written: Path, tmp_path: Path) -> None:
-    write(net, tmp_path / "full.onnx")
-    assert written.stat().st_size < 0.6 * (tmp_path / "full.onnx").stat().st_size
+def test_a_simplification_that_changes_the_function_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """onnxsim itself is made to be wrong here: the check behind it must notice."""
+    import onnxsim
+
+    def wrong(model: ModelProto, **_: Any) -> tuple[ModelProto, bool]:
+        other = ModelProto()
+        other.CopyFrom(model)
+        weight = next(t for t in other.graph.initializer if len(t.dims) == 4)
+        values = numpy_helper.to_array(weight) * np.float32(1.01)
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+        return other, True
+
+    monkeypatch.setattr(onnxsim, "simplify", wrong)
+    with pytest.raises(ConversionError, match=r"at input \(1, 3, 64, 48\) .*something else"):
+        simplify.simplify(to_onnx(), [(1, 3, 64, 48)], tolerance=1e-5)
 
 
-def test_a_graph_that_differs_is_not_written(net: Any, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    strict = replace(ARCHITECTURE, tolerance=0.0)
-    spec = export.describe(strict, "fresh", "Apache-2.0", b"")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(ModelError, match="not written: alpha differs"):
-            export.export(net, strict, spec, tmp_path / "no.onnx", half_storage=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_weights_beyond_float16_are_refused() -> None:
-    weight = numpy_helper.from_array(np.full(300, 1e6, np.float32), "w")
-    y = helper.make_tensor_value_info("y", 1, [300])
-    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [y], [weight])
-    with pytest.raises(ModelError, match="weight w: values up to 1e"):
-        export.store_half(helper.make_model(graph))
+def test_dropping_an_output_drops_what_only_it_needs() -> None:
+    model = to_onnx(raw=("classes",))
+    nodes, tensors = len(model.graph.node), {t.name for t in model.graph.initializer}
+    simplify.drop_outputs(model, ["classes"])
+    assert [o.name for o in model.graph.output] == ["alpha"]
+    assert len(model.graph.node) == nodes - 1
+    assert tensors - {t.name for t in model.graph.initializer} == {
+        "network.classes.weight",
+        "network.classes.bias",
+    }
 
 
-def test_checkpoints_that_hold_code_are_refused() -> None:
-    import pickle
-
-    class Evil:
-        def __reduce__(self) -> Any:
-            return (print, ("executed",))
-
-    for data in (pickle.dumps(Evil()), b"<html>", b""):
-        with pytest.raises(ModelError, match="not a torch checkpoint of tensors alone"):
-            export.load_checkpoint(data)
-
-
-def test_metadata_replaces_its_own_entry_and_keeps_others(written: Path) -> None:
-    model = onnx.load(written)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = "author", "somebody"
-    spec = read_spec(written)
-    metadata.write(model, spec)
-    metadata.write(model, spec)
-    assert sorted(e.key for e in model.metadata_props) == ["author", "portrait_sdk"]
+def test_folding_in_the_runtime_leaves_standard_operators() -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])
+    y = helper.make_tensor_value_info("alpha", TensorProto.FLOAT, ["n", 4])
+    one = numpy_helper.from_array(np.ones(4, np.float32), "one")
+    nodes = [
+        helper.make_node("Identity", ["x"], ["a"]),
+        helper.make_node("Add", ["one", "one"], ["two"]),
+        helper.make_node("Mul", ["a", "two"], ["alpha"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], [one])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    folded = simplify.fold_in_runtime(model)
+    assert folded is not None
+    assert [node.op_type for node in folded.graph.node] == ["Mul"]
+    assert [(e.domain, e.version) for e in folded.opset_import] == [("", 18)]

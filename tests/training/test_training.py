@@ -160,6 +160,18 @@ except ValueError as error:
     assert "schedule: missing ['ema'], unknown ['emma']" in run(code)
 
 
+def test_the_recipe_and_the_profile_feed_the_network_alike() -> None:
+    code = """
+from converters import architectures
+from training import recipe
+r = recipe.load()
+fed = architectures.find(r.architecture).profile(r.name).input
+assert fed.size.side == r.model.long_side, fed.size
+assert max(abs(a - b) for a, b in zip(fed.mean + fed.std, r.model.mean + r.model.std)) < 1e-8
+"""
+    run(code)
+
+
 def test_filling_removes_the_person() -> None:
     code = """
 import numpy as np
