@@ -148,9 +148,7 @@ def convert(
         details["storage"] = _halved(model, steps.feeds)
         steps.add("float16 storage", model)
     if options.precision != "fp32":
-        model, spec, details["precision"] = _narrow(
-            model, spec, calibration, steps, progress
-        )
+        model, spec, details["precision"] = _narrow(model, spec, calibration, steps, progress)
     if options.embed_preprocessing:
         progress("embedding the preprocessing")
         model, spec, details["embedding"] = embed.checked(model, spec, people)

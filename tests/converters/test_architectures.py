@@ -10,12 +10,39 @@ from portrait_sdk.converters import architectures  # noqa: E402
 from portrait_sdk.converters.architectures import portrait  # noqa: E402
 from portrait_sdk.errors import OptionError  # noqa: E402
 
+from . import tiny  # noqa: E402
+
 
 def test_found_by_name() -> None:
-    assert "portrait" in architectures.names()
+    assert {
+        "portrait",
+        "portraitmatting",
+        "shm",
+        "shm-fast",
+        "isnet",
+        "modnet",
+        "u2net",
+        "u2netp",
+    } <= (set(architectures.every()))
     assert architectures.find("portrait").name == "portrait"
     with pytest.raises(OptionError, match=r"expected one of .*portrait.*, got 'swin'"):
         architectures.find("swin")
+
+
+def test_one_of_your_own_is_found_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(architectures, "_registered", {})  # forgotten again after this test
+    mine = tiny.register(name="mine")
+    assert architectures.find("mine") is mine
+
+
+def test_every_architecture_can_be_verified_and_named() -> None:
+    for name, one in architectures.every().items():
+        assert len(set(one.verify_sizes)) >= 3, name
+        assert all(side % one.stride == 0 for size in one.verify_sizes for side in size), name
+        assert any(side // one.stride % 2 for size in one.verify_sizes for side in size), name
+        assert one.profiles, name
+        assert "alpha" not in {output.name for output in one.raw}, name
+        assert all(profile.license and profile.source for profile in one.profiles), name
 
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 96)])

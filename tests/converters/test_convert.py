@@ -12,9 +12,18 @@ torch = pytest.importorskip("torch", reason="the extra 'convert' is not installe
 pytest.importorskip("onnxsim", reason="the extra 'convert' is not installed")
 
 import onnx  # noqa: E402
+from conftest import CHECKOUT  # noqa: E402
 
 import portrait_sdk  # noqa: E402
-from portrait_sdk.converters import against, convert, metadata, report, storage, verify  # noqa: E402
+from portrait_sdk.converters import (  # noqa: E402
+    against,
+    architectures,
+    convert,
+    metadata,
+    report,
+    storage,
+    verify,
+)
 from portrait_sdk.converters.architectures import portrait  # noqa: E402
 from portrait_sdk.errors import (  # noqa: E402
     CheckpointError,
@@ -32,7 +41,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _tiny_is_known() -> None:
+def _tiny_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(architectures, "_registered", {})  # no other test's
     tiny.register()
 
 
@@ -166,6 +176,31 @@ def test_weights_beyond_float16_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=r"weight .*: values up to .* pass float16; keep"):
         run(big, tmp_path / "no.onnx", half_storage=True)
     assert not (tmp_path / "no.onnx").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_narrower_precision_is_measured_and_said(
+    weights: Path, tmp_path: Path, precision: str
+) -> None:
+    out = tmp_path / "narrow.onnx"
+    options: dict[str, Any] = {"precision": precision}
+    if precision == "int8":
+        options["calibration"] = CHECKOUT / "tests/data/pictures"
+    told = run(weights, out, **options)
+    spec = read_spec(out)
+    assert spec.precision == precision
+    narrow = told["precision"]
+    assert narrow["within_tolerance"] == (narrow["alpha_mean"] <= spec.tolerance)
+    assert narrow["speed_ratio"] > 0
+    assert any(precision in line for line in report.summary(told, out)[3:])
+    kinds = {node.op_type for node in onnx.load(out).graph.node}
+    assert ("QuantizeLinear" in kinds) == (precision == "int8")
+    photo = np.full((40, 60, 3), 90, np.uint8)
+    matting = portrait_sdk.load(out, provider="cpu", precision=precision)
+    assert matting.matte(photo).alpha.shape == (40, 60)
+    found = against.verify_file(out, weights)
+    assert found["problems"] == []
+    assert found["tolerance"] == spec.tolerance
 
 
 def test_tensors_lie_beside_the_graph_when_asked(weights: Path, tmp_path: Path) -> None:
