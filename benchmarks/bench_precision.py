@@ -3,14 +3,15 @@
 ``python benchmarks/bench_precision.py NAME=RAW.onnx,SIMPLIFIED.onnx,FP16.onnx,INT8.onnx`` compares
 files, the first being the reference; they are named after what their metadata says.
 ``python benchmarks/bench_precision.py MODEL.onnx … --calibration DIR --portraits DIR`` makes the
-variants of a self-describing float32 model first.
+variants of a self-describing float32 model, or of a checkpoint (its export and all), first.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-from dataclasses import asdict, dataclass
+import tempfile
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import harness
 import onnx
 
 import portrait_sdk
+from portrait_sdk.converters import checkpoints, convert, export, metadata
 from portrait_sdk.converters.precision import calibration, fp16, int8, measure, prepare
 from portrait_sdk.model.session import read_spec
 
@@ -78,6 +80,24 @@ def built(path: Path, calibrate: Path, people: list[Any], count: int) -> Subject
     )
 
 
+def exported(path: Path, calibrate: Path, people_folder: Path, count: int) -> Subject:
+    """Convert a checkpoint, its architecture told by its keys; raw is what torch exports."""
+    source = checkpoints.read(path)
+    architecture = checkpoints.recognise(source)
+    profile = architecture.profile()
+    network = architecture.build().eval()
+    checkpoints.fit(network, source, architecture)
+    raw = export.to_onnx(network, architecture, input_name=profile.input.name, axes=export.Axes())
+    metadata.strip(raw)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / f"{path.stem}.onnx"
+        convert.convert(path, out, convert.Options(half_storage=False), progress=print)
+        people = calibration.load(people_folder, read_spec(out), count)
+        subject = built(out, calibrate, people, count)
+    variants = {**subject.variants, "raw": raw.SerializeToString()}
+    return replace(subject, variants=variants)
+
+
 def rows(subject: Subject, people: list[Any], rounds: int) -> list[dict[str, Any]]:
     """Time, size and error of each variant."""
     sessions = {name: measure.session(data) for name, data in subject.variants.items()}
@@ -112,7 +132,7 @@ def rows(subject: Subject, people: list[Any], rounds: int) -> list[dict[str, Any
 def main() -> None:
     """Compare every subject's variants."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("subjects", nargs="+", metavar="NAME=FILE,FILE… | MODEL.onnx")
+    parser.add_argument("subjects", nargs="+", metavar="NAME=FILE,FILE… | MODEL.onnx | CHECKPOINT")
     parser.add_argument("--portraits", type=Path, required=True, help="Pictures to compare on.")
     parser.add_argument("--calibration", type=Path, help="Other pictures, for int8's ranges.")
     parser.add_argument("--count", type=int, default=16, help="Pictures taken from each folder.")
@@ -127,6 +147,10 @@ def main() -> None:
         name, equals, files = text.partition("=")
         if equals:
             subject = from_files(name, [Path(part) for part in files.split(",")])
+            people = calibration.load(arguments.portraits, subject.spec, arguments.count)
+        elif arguments.calibration is not None and not text.endswith(".onnx"):
+            path = Path(text)
+            subject = exported(path, arguments.calibration, arguments.portraits, arguments.count)
             people = calibration.load(arguments.portraits, subject.spec, arguments.count)
         else:
             if arguments.calibration is None:

@@ -399,7 +399,9 @@ def test_without_the_package_onnx_one_line_says_how_to_get_it(bare: Path, tmp_pa
         "from pathlib import Path; from portrait_sdk.converters.adopt import adopt\n"
         f"adopt(Path({str(bare)!r}), Path({str(tmp_path / 'o.onnx')!r}), 'modnet')"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
     last = done.stderr.strip().splitlines()[-1]
     assert "OptionError: this needs the package onnx" in last
     assert "pip install 'portrait-sdk[adopt]'" in last
