@@ -1,8 +1,8 @@
 """Writing PNG: filtered and compressed in C, pieces of rows over threads.
 
 A piece is some rows: filtered, compressed to the end of a byte and put into an IDAT chunk of its
-own. Together they are one zlib stream. Pieces are the same whatever the number of threads, and so is
-the file.
+own. Together they are one zlib stream. Pieces are the same whatever the number of threads, and so
+is the file.
 
 Source: Portable Network Graphics Specification (Third Edition), W3C 2025. RFC 1950 (zlib).
 """
@@ -38,7 +38,7 @@ def png(array: np.ndarray[Any, Any]) -> bytes:
     height, width = array.shape[:2]
     channels = array.shape[2] if array.ndim > 2 else 1  # noqa: PLR2004 - with channels
     if array.dtype == np.uint16:
-        array = array.astype(">u2").view(np.uint8)
+        array = np.ascontiguousarray(array, ">u2").view(np.uint8)
     bits = 8 * array.shape[1] // width if array.ndim == 2 else 8  # noqa: PLR2004
     rows = array.reshape(height, -1)  # a view where a row's values lie side by side
     if rows.strides[1] != 1:
