@@ -1,8 +1,8 @@
 """Writing a 12-megapixel cutout as PNG, beside OpenCV and Pillow: time and size.
 
-``python benchmarks/bench_png.py [DATA]``. DATA holds ``image/`` and ``alpha/`` with the same names;
-without it, the sample portrait and the tests' pictures stand in, under the sample's alpha. Everybody
-encodes the same RGBA values, and what they wrote is decoded and compared before it is timed.
+``python benchmarks/bench_png.py [DATA]``. DATA holds ``image/`` and ``alpha/`` of equal names;
+without it, the sample portrait and the tests' pictures stand in, under the sample's alpha. All
+encode the same RGBA values, and what they wrote is decoded and compared before it is timed.
 """
 
 from __future__ import annotations

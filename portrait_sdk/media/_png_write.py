@@ -58,20 +58,21 @@ def _compressed(rows: U8Array, pixel: int) -> list[bytes]:
 
     def work(numbers: Iterator[int]) -> None:
         filtered = np.empty((min(step, height), row_bytes), np.uint8)
-        chunk = np.empty(14 + kernels.deflate_bound(filtered.size), np.uint8)
+        chunk = bytearray(14 + kernels.deflate_bound(filtered.size))
+        target, view = np.frombuffer(chunk, np.uint8), memoryview(chunk)
         for number in numbers:
             here = filtered[: height - number * step]
             kernels.png_filter(rows, number * step, pixel, here)
             data = here.reshape(-1)
-            checks[number] = data.size, zlib.adler32(data)
+            checks[number] = data.size, zlib.adler32(data.data)
             start = 8
             if number == 0:
-                chunk[8:10] = memoryview(_ZLIB_HEADER)
+                chunk[8:10] = _ZLIB_HEADER
                 start = 10
-            end = start + kernels.deflate(data, chunk[start:-4], last=number == count - 1)
+            end = start + kernels.deflate(data, target[start:-4], last=number == count - 1)
             struct.pack_into(">I4s", chunk, 0, end - 8, b"IDAT")
-            struct.pack_into(">I", chunk, end, zlib.crc32(chunk[4:end]))
-            chunks[number] = chunk[: end + 4].tobytes()
+            struct.pack_into(">I", chunk, end, zlib.crc32(view[4:end]))
+            chunks[number] = bytes(view[: end + 4])
 
     threads.over_pieces(count, 2 * step * row_bytes, work)
     whole = struct.pack(">I", _adler32(checks))

@@ -346,7 +346,7 @@ def png_filter(image: U8Array, first: int, pixel: int, out: U8Array) -> None:
 def deflate(data: U8Array, last: bool, out: U8Array) -> int:  # noqa: FBT001 - the twin's signature
     """Compress to raw deflate (RFC 1951), with runs as its only matches.
 
-    The compiled twin writes other bytes of the same meaning, in a quarter of the time.
+    The compiled twin writes other bytes of the same meaning, several times as fast.
 
     Args:
         data: uint8 (n,).
@@ -358,6 +358,6 @@ def deflate(data: U8Array, last: bool, out: U8Array) -> int:  # noqa: FBT001 - t
         How many bytes were written.
     """
     packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_RLE)
-    packed = packer.compress(data) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+    packed = packer.compress(data.data) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
     out[: len(packed)] = np.frombuffer(packed, np.uint8)
     return len(packed)
