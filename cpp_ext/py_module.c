@@ -7,7 +7,9 @@
 
 #include "ps_blur_fusion.h"
 #include "ps_composite.h"
+#include "ps_deflate.h"
 #include "ps_multilevel.h"
+#include "ps_png_filter.h"
 #include "ps_quantize.h"
 #include "ps_resize.h"
 
@@ -21,7 +23,9 @@ static const ps_family ps_families[] = {
     {ps_blur_fusion_impls, sizeof *ps_blur_fusion_impls},
     {ps_composite_impls, sizeof *ps_composite_impls},
     {ps_cutout_impls, sizeof *ps_cutout_impls},
+    {ps_deflate_impls, sizeof *ps_deflate_impls},
     {ps_multilevel_impls, sizeof *ps_multilevel_impls},
+    {ps_png_filter_impls, sizeof *ps_png_filter_impls},
     {ps_premultiply_impls, sizeof *ps_premultiply_impls},
     {ps_quantize_impls, sizeof *ps_quantize_impls},
     {ps_resize_impls, sizeof *ps_resize_impls},
@@ -142,6 +146,8 @@ static PyMethodDef ps_py_methods[] = {
     PS_METHOD(unpremultiply, "Colours divided by alpha, uint8 (H, W, 4)."),
     PS_METHOD(blur_fusion, "One pass of blur fusion foreground estimation."),
     PS_METHOD(multilevel, "Multi-level foreground and background colours."),
+    PS_METHOD(png_filter, "Rows as differences from their neighbours, uint8 (h, 1 + N)."),
+    PS_METHOD(deflate, "Bytes to raw deflate; returns how many."),
     {NULL, NULL, 0, NULL},
 };
 

@@ -21,7 +21,7 @@ ALLOWED = {
     "spec": {"errors"},
     "ops": {"errors", "types", "spec"},
     "model": {"errors", "types", "spec", "ops"},
-    "media": {"errors", "types"},
+    "media": {"errors", "types", "ops"},
     "api": {"errors", "types", "spec", "ops", "model", "media"},
     "doctor": {"errors", "types", "spec", "ops", "model"},
     "cli": {*ORDER, "converters"},

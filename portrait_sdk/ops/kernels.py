@@ -189,3 +189,34 @@ def multilevel(
         big_iterations,
     )
     return front, back
+
+
+def png_filter(image: U8Array, first: int, pixel: int, out: U8Array) -> None:
+    """Filter the rows from ``first`` on for a PNG, on this thread; see ``_kernels_numpy``.
+
+    Args:
+        image: uint8 (any, n); the values of a row lie side by side.
+        first: Where ``out`` begins.
+        pixel: Bytes of a pixel.
+        out: uint8 (h, 1 + n), written.
+    """
+    _run.png_filter(image, first, pixel, out)
+
+
+def deflate_bound(size: int) -> int:
+    """Bytes that ``deflate`` may write for ``size`` bytes."""
+    return size + size // 16 + 64  # zlib's own bound is the larger of the two, and below this
+
+
+def deflate(data: U8Array, out: U8Array, *, last: bool) -> int:
+    """Compress to raw deflate, on this thread; see ``_kernels_numpy``.
+
+    Args:
+        data: uint8 (n,), contiguous.
+        out: uint8 (``deflate_bound(n)``,) or longer, contiguous, written.
+        last: Whether the stream ends.
+
+    Returns:
+        How many bytes were written.
+    """
+    return int(_run.deflate(data, last, out))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from portrait_sdk.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 VARIABLE = "PORTRAIT_THREADS"
 """Environment variable that sets the budget; ``set_threads`` wins over it."""
@@ -160,6 +161,36 @@ def over_rows(rows: int, row_bytes: int, work: Callable[[int, int], None]) -> No
     for error in errors:
         if error is not None:
             raise error
+
+
+def over_pieces(count: int, piece_bytes: int, work: Callable[[Iterator[int]], None]) -> None:
+    """Call ``work(numbers)`` on up to ``budget()`` threads; together they meet ``range(count)``.
+
+    For pieces whose cost differs: each thread takes the next number when it is done with one.
+
+    Args:
+        count: How many pieces there are.
+        piece_bytes: Bytes read and written per piece; small work stays on the calling thread.
+        work: Releases the GIL for most of its time.
+    """
+    waiting = deque(range(count))
+
+    def numbers() -> Iterator[int]:
+        while True:
+            try:
+                number = waiting.popleft()
+            except IndexError:
+                return
+            yield number
+
+    def stop_all() -> None:
+        try:
+            work(numbers())
+        except BaseException:
+            waiting.clear()  # the others need not go on
+            raise
+
+    over_rows(count, piece_bytes, lambda _first, _last: stop_all())
 
 
 def _executor(workers: int) -> ThreadPoolExecutor:

@@ -166,6 +166,22 @@ def _multilevel(rng: np.random.Generator, height: int, width: int) -> Call:
     )
 
 
+def _png_filter(rng: np.random.Generator, height: int, width: int) -> Call:
+    """Slopes, noise and plateaus in turn, so that every filter wins somewhere."""
+    pixel, first = int(rng.integers(1, 5)), int(rng.integers(height))
+    slopes = np.add.outer(rng.integers(9) * np.arange(height), rng.integers(9) * np.arange(width))
+    image = (slopes[..., None] + rng.integers(0, 40, pixel)).astype(np.uint8)
+    noisy = rng.random(height) < 0.5
+    image[noisy] += a_photo(rng, *image[noisy].shape) >> int(rng.integers(8))
+    image[rng.random(height) < 0.2] = int(rng.choice([0, 128]))
+    n = width * pixel
+    return Call(
+        kernel="png_filter",
+        args=(image.reshape(height, n), first, pixel, None),
+        outputs=(((int(rng.integers(1, height - first + 1)), 1 + n), np.uint8),),
+    )
+
+
 CASES: dict[str, Callable[[np.random.Generator, int, int], Call]] = {
     "resize_to_planes": _planes,
     "resize_alpha to float32": _alpha_to(np.float32),
@@ -177,6 +193,7 @@ CASES: dict[str, Callable[[np.random.Generator, int, int], Call]] = {
     "unpremultiply": _rgba("unpremultiply"),
     "blur_fusion": _blur_fusion,
     "multilevel": _multilevel,
+    "png_filter": _png_filter,
 }
 
 TOLERANCE = {
@@ -190,6 +207,7 @@ TOLERANCE = {
     "composite": 0.0,
     "premultiply": 0.0,
     "unpremultiply": 0.0,
+    "png_filter": 0.0,
     # Running sums against cumulative ones: at most an ulp of float32 in each mean, which a division
     # by a weight near 0 magnifies; weights of the alphas here are 0 or, nearly always, above 1e-3.
     "blur_fusion": 1e-4,

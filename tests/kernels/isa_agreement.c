@@ -14,7 +14,9 @@
 
 #include "ps_blur_fusion.h"
 #include "ps_composite.h"
+#include "ps_deflate.h"
 #include "ps_multilevel.h"
+#include "ps_png_filter.h"
 #include "ps_quantize.h"
 #include "ps_resize.h"
 
@@ -144,6 +146,34 @@ run_multilevel(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, siz
 }
 
 static void
+run_png_filter(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    const size_t pixel = 1 + next() % 4, first = h / 3;
+    unsigned char *filtered = (unsigned char *)(void *)result[0];
+
+    ps_png_filter(impl, in(photo, pixel * w), first, out(filtered, pixel * w + 1), h - first,
+                  pixel * w, pixel);
+    ps_png_filter(impl, in(odd_alpha, w), first, out(result[1], w + 1), h - first, w, 1);
+}
+
+static void
+run_deflate(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    uint8_t runs[SIDE * SIDE];
+    size_t used, n = 0;
+
+    while (n < h * w) { /* of up to 31 values, now and then much more */
+        size_t length = next() % 32 * (next() % 16 == 0 ? 20 : 1);
+        const uint8_t value = photo[n];
+        for (; length > 0 && n < h * w; length--) {
+            runs[n++] = value;
+        }
+    }
+    ps_deflate(impl, runs, n, h % 2 == 0, (uint8_t *)(void *)result[0], &used);
+    ps_deflate(impl, photo, n, 1, (uint8_t *)(void *)result[1], &used);
+}
+
+static void
 compare(const char *kernel, ps_case run, const void *impls, size_t size)
 {
     const void *scalar = ps_cpu_pick(impls, size, 0);
@@ -191,5 +221,7 @@ main(void)
     compare("resize", run_resize, ps_resize_impls, sizeof *ps_resize_impls);
     compare("blur_fusion", run_blur_fusion, ps_blur_fusion_impls, sizeof *ps_blur_fusion_impls);
     compare("multilevel", run_multilevel, ps_multilevel_impls, sizeof *ps_multilevel_impls);
+    compare("deflate", run_deflate, ps_deflate_impls, sizeof *ps_deflate_impls);
+    compare("png_filter", run_png_filter, ps_png_filter_impls, sizeof *ps_png_filter_impls);
     return failures > 0;
 }

@@ -13,6 +13,7 @@ from portrait_sdk.errors import OptionError
 from portrait_sdk.ops import threads
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -156,6 +157,33 @@ def test_an_error_in_any_band_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
 
     with pytest.raises(ValueError, match="last band"):
         threads.over_rows(40, 1 << 20, work)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_pieces_are_each_met_once(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setenv(threads.VARIABLE, str(count))
+    met: list[list[int]] = []
+    threads.over_pieces(50, 1 << 20, lambda numbers: met.append(list(numbers)))
+    assert len(met) == count
+    assert sorted(number for own in met for number in own) == list(range(50))
+    assert all(own == sorted(own) for own in met)
+
+
+def test_an_error_in_any_piece_is_raised_and_stops_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(threads.VARIABLE, "1")
+    met = []
+
+    def work(numbers: Iterator[int]) -> None:
+        for number in numbers:
+            met.append(number)
+            if number == 3:
+                raise ValueError("piece 3")
+
+    with pytest.raises(ValueError, match="piece 3"):
+        threads.over_pieces(40, 1 << 20, work)
+    assert met == [0, 1, 2, 3]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -1,0 +1,143 @@
+"""Writing a 12-megapixel cutout as PNG, beside OpenCV and Pillow: time and size.
+
+``python benchmarks/bench_png.py [DATA]``. DATA holds ``image/`` and ``alpha/`` of equal names;
+without it, the sample portrait and the tests' pictures stand in, under the sample's alpha. All
+encode the same RGBA values, and what they wrote is decoded and compared before it is timed.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import harness
+import numpy as np
+from PIL import Image
+
+import portrait_sdk
+from portrait_sdk.media import encode_image
+from portrait_sdk.ops import compositing, foreground
+
+HERE = Path(__file__).parent
+HEIGHT, WIDTH = 3000, 4000
+GRAIN = 3.0  # standard deviation, in levels
+OURS = "portrait_sdk"
+_SLOW = {"Pillow"}
+
+
+def pairs(data: Path | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Photos with their alphas, uint8 and float32, at native size."""
+    if data is None:
+        sample = portrait_sdk.matte(HERE.parent / "samples/portraits/astronaut.jpg")
+        found = [(sample.image, sample.alpha)]
+        for path in sorted((HERE.parent / "tests/data/pictures").glob("*.jpg")):
+            image = portrait_sdk.load_image(path).image
+            alpha = cv2.resize(sample.alpha, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            found.append((image, alpha))
+        return found
+    paths = sorted((data / "image").iterdir())
+    chosen = np.random.default_rng(1).permutation(len(paths))[:60]
+    found = []
+    for path in (paths[i] for i in chosen):
+        alpha = cv2.imread(str(data / "alpha" / f"{path.stem}.png"), cv2.IMREAD_GRAYSCALE)
+        found.append((portrait_sdk.load_image(path).image, alpha.astype(np.float32) / 255))
+    return found
+
+
+def mosaic(photos: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Photos side by side at native resolution, in seeded order and flipped at random."""
+    rng = np.random.default_rng(2)
+    image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    alpha = np.empty((HEIGHT, WIDTH), np.float32)
+    tile_h, tile_w = (min(p.shape[axis] for p, _ in photos) for axis in (0, 1))
+    for y in range(0, HEIGHT, tile_h):
+        for x in range(0, WIDTH, tile_w):
+            photo, own = photos[rng.integers(len(photos))]
+            flip = rng.choice([-1, 1])
+            h, w = min(tile_h, HEIGHT - y), min(tile_w, WIDTH - x)
+            image[y : y + h, x : x + w] = photo[:, ::flip][:h, :w]
+            alpha[y : y + h, x : x + w] = own[:, ::flip][:h, :w]
+    return image, alpha
+
+
+def upscaled(photo: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One portrait blown up, with the grain of a sensor: smooth but for noise."""
+    size = (WIDTH, WIDTH * photo.shape[0] // photo.shape[1])
+    image = cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC)[:HEIGHT]
+    alpha = cv2.resize(own, size, interpolation=cv2.INTER_LINEAR)[:HEIGHT]
+    noise = np.random.default_rng(3).normal(0, GRAIN, image.shape)
+    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8), alpha
+
+
+def pillow(rgba: np.ndarray) -> bytes:
+    """Pillow's file at its defaults."""
+    out = io.BytesIO()
+    Image.fromarray(rgba).save(out, "PNG")
+    return out.getvalue()
+
+
+def opencv(bgra: np.ndarray, *options: int) -> bytes:
+    """OpenCV's file; it takes its own order of channels, so nothing is converted for it."""
+    return cv2.imencode(".png", bgra, options)[1].tobytes()
+
+
+def compare(rgba: np.ndarray) -> dict[str, object]:
+    """Time and size of everybody on one picture."""
+    bgra = cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA)
+    writers = {
+        OURS: lambda: encode_image(rgba, "png"),
+        "OpenCV, default level": lambda: opencv(bgra),
+        "OpenCV, level 1": lambda: opencv(bgra, cv2.IMWRITE_PNG_COMPRESSION, 1),
+        "Pillow": lambda: pillow(rgba),
+    }
+    sizes = {}
+    for name, write in writers.items():
+        data = write()
+        sizes[name] = len(data)
+        if not np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), -1), bgra):
+            raise SystemExit(f"{name}: decodes to something else")
+        with Image.open(io.BytesIO(data)) as picture:
+            if not np.array_equal(np.asarray(picture), rgba):
+                raise SystemExit(f"{name}: Pillow decodes to something else")
+    fast = {name: write for name, write in writers.items() if name not in _SLOW}
+    timing = harness.take_turns(fast)
+    slow = {name: writers[name] for name in (OURS, *_SLOW)}
+    beside = harness.take_turns(slow, 5)
+    rows: dict[str, object] = {}
+    for name, size in sizes.items():
+        time, ours = (beside if name in _SLOW else timing), (OURS if name != OURS else name)
+        rows[name] = {
+            **asdict(time[name]),
+            "bytes": size,
+            "ratio": round(time[name].median / time[ours].median, 2),
+            "our_size": round(sizes[OURS] / size, 3),
+        }
+        print(f"  {name:<24} {1000 * time[name].median:8.1f} ms  {size / 1e6:6.2f} MB  "
+              f"{time[name].median / time[ours].median:5.1f}x, ours is {sizes[OURS] / size:.3f} "
+              "of its size", flush=True)  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    """Time every picture."""
+    data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    photos = pairs(data)
+    sources = {
+        "mosaic at native resolution": mosaic(photos),
+        f"one portrait upscaled, grain of {GRAIN:g}": upscaled(*photos[0]),
+    }
+    pictures: dict[str, object] = {}
+    for name, (image, alpha) in sources.items():
+        clean = foreground.estimate_foreground(image, alpha)
+        for kind, colours in (("clean foreground", clean), ("photo's own colours", image)):
+            print(f"{name}, {kind}:", flush=True)
+            pictures[f"{name}, {kind}"] = compare(compositing.cutout(colours, alpha))
+    result = {"height": HEIGHT, "width": WIDTH, "photos": len(photos), "pictures": pictures}
+    print(harness.save("png", result))
+
+
+if __name__ == "__main__":
+    main()
