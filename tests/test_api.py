@@ -225,7 +225,7 @@ if pid == 0:
         os._exit(code)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=120)
 
 
 def test_a_reused_buffer_does_not_change_earlier_results(matting: portrait_sdk.Matting) -> None:
@@ -268,7 +268,7 @@ assert portrait_sdk.matte({str(astronaut)!r}).has_subject
     environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "c")}
     for name in ("PORTRAIT_CACHE_DIR", "ORT_DISABLE_TELEMETRY"):
         environment.pop(name, None)
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, cwd=tmp_path, env=environment)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -65,7 +65,7 @@ def test_imports_follow_the_arrows(layer: str, path: Path) -> None:
 def run(code: str) -> str:
     """Run code in a new interpreter, away from the checkout."""
     return subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=os.sep
+        [sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True, cwd=os.sep
     ).stdout
 
 

@@ -400,7 +400,11 @@ def test_without_the_package_onnx_one_line_says_how_to_get_it(bare: Path, tmp_pa
         f"adopt(Path({str(bare)!r}), Path({str(tmp_path / 'o.onnx')!r}), 'modnet')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-P", "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     last = done.stderr.strip().splitlines()[-1]
     assert "OptionError: this needs the package onnx" in last

@@ -404,6 +404,6 @@ def test_codecs_are_loaded_only_when_used():
     code = "import sys, portrait_sdk.media; print({'cv2', 'PIL'} & set(sys.modules))"
     root = Path(sys.modules["portrait_sdk"].__file__).parents[1]
     got = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=root
+        [sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True, cwd=root
     )
     assert got.stdout == "set()\n"

@@ -462,7 +462,7 @@ print(download.fetch(entry, timeout_s=5, retries=1, pause_s=0))
 def start_fetching(server: Server, first: str = "") -> subprocess.Popen[str]:
     """Fetch in another process."""
     return subprocess.Popen(
-        [sys.executable, "-c", FETCH.format(first=first), server.url, HASH],
+        [sys.executable, "-P", "-c", FETCH.format(first=first), server.url, HASH],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

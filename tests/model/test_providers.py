@@ -78,7 +78,11 @@ def test_two_runtimes_over_each_other_are_a_conflict(tmp_path: Path) -> None:
     code = "from portrait_sdk import doctor; print(doctor.as_text(doctor.report()))"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     out = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment
+        [sys.executable, "-P", "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
     ).stdout
     line = next(line for line in out.splitlines() if line.startswith("CONFLICT"))
     assert "onnxruntime 1.99 and onnxruntime-gpu 1.99 share one folder" in line

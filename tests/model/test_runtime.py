@@ -16,7 +16,9 @@ def files_after(code: str, home: Path, **environment: str) -> list[str]:
     home.mkdir()
     clean = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
-    subprocess.run([sys.executable, "-c", code], check=True, env={**clean, **places, **environment})
+    subprocess.run(
+        [sys.executable, "-P", "-c", code], check=True, env={**clean, **places, **environment}
+    )
     return sorted(str(p.relative_to(home)) for p in home.rglob("*"))
 
 
@@ -40,6 +42,10 @@ def test_the_users_own_setting_is_left_alone() -> None:
     )
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "0"}
     out = subprocess.run(
-        [sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True
+        [sys.executable, "-P", "-c", code],
+        check=True,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert out.stdout.split() == ["False", "0"]

@@ -43,7 +43,9 @@ def test_the_spec_is_read_without_opening_the_graph(tmp_path: Path) -> None:
         f"print(read_spec(Path({str(build_model(tmp_path / 'm.onnx', native_spec()))!r})).name);"
         "assert 'onnxruntime' not in sys.modules"
     )
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    out = subprocess.run(
+        [sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True
+    )
     assert out.stdout.strip() == "brightness"
 
 
@@ -168,7 +170,7 @@ def test_a_fork_neither_uses_nor_destroys_its_parents_session(
     child = child.format(model=str(brightness))
     code = FORK.format(model=str(brightness), child=child, status=status, used=used)
     out = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
     if status:
         assert "load it again here, or start workers with 'spawn'" in out.stdout

@@ -145,4 +145,4 @@ def test_the_other_methods_do_not_import_pymatting() -> None:
         "p.estimate_foreground(np.zeros((4,4,3),'u1'), np.zeros((4,4),'f4'));"
         "assert not {'pymatting', 'numba'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)

@@ -73,7 +73,7 @@ def test_quota_rounds_up_and_never_passes_the_cpus(tmp_path: Path) -> None:
 
 def in_new_process(code: str, **environment: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-P", "-c", code],
         check=True,
         capture_output=True,
         text=True,
