@@ -25,9 +25,14 @@ def run(code, *arguments, stdout=subprocess.PIPE):
     """Run code in a new interpreter that sees the same package."""
     root = str(Path(sys.modules["portrait_sdk"].__file__).parents[1])
     return subprocess.run(
-        [sys.executable, "-P", "-c", code, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True,
-        timeout=60, check=False, env={**os.environ, "PYTHONPATH": root},
-    )  # fmt: skip
+        [sys.executable, "-P", "-c", code, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": root},
+    )
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
