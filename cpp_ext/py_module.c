@@ -142,6 +142,8 @@ static PyMethodDef ps_py_methods[] = {
     PS_METHOD(unpremultiply, "Colours divided by alpha, uint8 (H, W, 4)."),
     PS_METHOD(blur_fusion, "One pass of blur fusion foreground estimation."),
     PS_METHOD(multilevel, "Multi-level foreground and background colours."),
+    PS_METHOD(multilevel_job, "The same as a job that several threads join."),
+    PS_METHOD(multilevel_join, "Take part in a job until nothing of it is left to begin."),
     {NULL, NULL, 0, NULL},
 };
 
