@@ -22,8 +22,9 @@
 
 #include "ps_team.h"
 
-#define PS_TILE 64        /* rows and columns of a tile */
-#define PS_RIM 8          /* pixels around a tile that are solved with it */
+#define PS_TILE 64 /* rows and columns of a tile */
+#define PS_RIM                                                                                     \
+    7 /* pixels around a tile that are solved with it: 64 + 2 * 7 + 1 rows fill 5 bands */
 #define PS_SURVEY_ROWS 64 /* rows of one partial sum of the start colours */
 #define PS_MEAN_SIDE 512  /* tiled: start colours from about so many rows and columns */
 #define PS_MAX_LEVELS 64
@@ -58,7 +59,7 @@ typedef struct ps_level {
     size_t tile_rows;
     size_t tile_columns;
     unsigned char *tiles;    /* tiled: which have unknown pixels, or are started from */
-    float *colours;          /* NULL in the last pass of the last level */
+    uint32_t *colours;       /* PS_WORDS a pixel; NULL in the last pass of the last level */
     uint32_t *image_columns; /* tables as in ps_wave.h */
     uint32_t *start_columns; /* the level before */
     uint32_t *own_columns;   /* this level, for passes after the first */
@@ -70,7 +71,7 @@ struct ps_multilevel_job {
     size_t levels; /* the last level's index */
     size_t base;   /* the last whole level before tiled ones */
     ps_level level[PS_MAX_LEVELS];
-    float start[PS_COLOURS];
+    uint32_t start[PS_WORDS];
     double *sums; /* per survey item: foreground R, G, B, count, background R, G, B, count */
     float *handed;
     ps_pass *pass;
@@ -147,7 +148,7 @@ ps_plan_level(ps_multilevel_job *job, size_t i)
         if (!ps_size_mul_add(level->height, level->width, 0, &pixels)) {
             return -1;
         }
-        level->colours = ps_alloc(pixels, PS_COLOURS * sizeof(float));
+        level->colours = ps_alloc_large(pixels, PS_WORDS * sizeof(uint32_t));
         if (level->colours == NULL) {
             return -1;
         }
@@ -256,8 +257,9 @@ ps_multilevel_free(ps_multilevel_job *job)
 
 /* What one thread works with. */
 typedef struct ps_workspace {
-    float *slots;
+    ps_scratch *scratch;
     float *handed;           /* of a window of tiles */
+    uint32_t *known;         /* foreground of a row as bytes */
     uint32_t *image_columns; /* likewise */
     uint32_t *start_columns;
 } ps_workspace;
@@ -276,19 +278,43 @@ ps_mean_step(const ps_multilevel_job *job)
     return job->base < job->levels ? 1 + shorter / PS_MEAN_SIDE : 1;
 }
 
+/* Add what alpha says is foreground to sums[0 .. 3], background to sums[4 .. 7]. */
 static void
 ps_survey_means(const ps_multilevel_job *job, size_t y, size_t step, double *sums)
 {
+    const size_t width = job->task.width;
     const float *alpha = ps_in_f32(job->task.alpha, y);
-    const unsigned char *image = ps_in_u8(job->task.image, y);
 
-    for (size_t x = 0; x < job->task.width; x += step) {
-        double *to = alpha[x] > 0.9f ? sums : alpha[x] < 0.1f ? sums + 4 : NULL;
-        if (to != NULL) {
+    if (job->task.image_u8) {
+        const uint8_t *rgb = ps_in_u8(job->task.image, y);
+        uint64_t whole[8] = {0};
+        for (size_t x = 0; x < width; x += step) {
+            const uint32_t front = alpha[x] > 0.9f, back = alpha[x] < 0.1f;
             for (size_t c = 0; c < 3; c++) {
-                to[c] += (double)ps_wave_value(image, job->task.image_u8, 3 * x + c);
+                whole[c] += rgb[3 * x + c] & (0u - front);
+                whole[4 + c] += rgb[3 * x + c] & (0u - back);
             }
-            to[3] += 1.0;
+            whole[3] += front;
+            whole[7] += back;
+        }
+        for (size_t c = 0; c < 8; c++) {
+            sums[c] += (double)whole[c] / (c % 4 == 3 ? 1.0 : 255.0);
+        }
+    } else {
+        const float *rgb = ps_in_f32(job->task.image, y);
+        double own[8] = {0.0};
+        for (size_t x = 0; x < width; x += step) {
+            const int front = alpha[x] > 0.9f, back = alpha[x] < 0.1f;
+            for (size_t c = 0; c < 3; c++) {
+                const double value = (double)rgb[3 * x + c];
+                own[c] += front ? value : 0.0;
+                own[4 + c] += back ? value : 0.0;
+            }
+            own[3] += front ? 1.0 : 0.0;
+            own[7] += back ? 1.0 : 0.0;
+        }
+        for (size_t c = 0; c < 8; c++) {
+            sums[c] += own[c];
         }
     }
 }
@@ -373,6 +399,7 @@ static void
 ps_start_colours(ps_multilevel_job *job)
 {
     double sums[8] = {0.0};
+    float colours[PS_COLOURS];
 
     for (uint32_t item = 0; item < job->pass[0].items; item++) {
         for (size_t c = 0; c < 8; c++) {
@@ -380,8 +407,12 @@ ps_start_colours(ps_multilevel_job *job)
         }
     }
     for (size_t c = 0; c < 3; c++) {
-        job->start[c] = (float)(sums[c] / (sums[3] > 0.0 ? sums[3] : 1.0));
-        job->start[3 + c] = (float)(sums[4 + c] / (sums[7] > 0.0 ? sums[7] : 1.0));
+        colours[c] = (float)(sums[c] / (sums[3] > 0.0 ? sums[3] : 1.0));
+        colours[3 + c] = (float)(sums[4 + c] / (sums[7] > 0.0 ? sums[7] : 1.0));
+    }
+    for (size_t word = 0; word < PS_WORDS; word++) {
+        job->start[word] =
+            ps_round_u16(colours[2 * word]) | ps_round_u16(colours[2 * word + 1]) << 16;
     }
     for (size_t i = job->levels; i > job->base + 1; i--) {
         ps_mark_tiles(&job->level[i], &job->level[i - 1]);
@@ -461,59 +492,103 @@ ps_run_tiles(const ps_multilevel_job *job, const ps_pass *pass, ps_workspace *wo
     window.image_columns = work->image_columns;
     window.start_columns = work->start_columns;
     for (size_t band = 0; band < ps_wave_bands(job->impl, window.height, window.sweeps); band++) {
-        ps_wave_run(job->impl, &window, band, work->slots);
+        ps_wave_run(job->impl, &window, band, work->scratch);
     }
 }
 
-static void
-ps_put_colour(ps_out out, int u8, size_t y, size_t x, const float *colour)
+static float
+ps_u16_value(uint32_t value)
 {
-    for (size_t c = 0; c < 3; c++) {
-        if (u8) {
-            ps_out_u8(out, y)[3 * x + c] = ps_round_u8(255.0f * ps_clamp01(colour[c]));
-        } else {
-            ps_out_f32(out, y)[3 * x + c] = colour[c];
+    return (float)(int32_t)(value & 0xFFFF) * (1.0f / 65535.0f);
+}
+
+/* Column x of the last level, on the base level. */
+static size_t
+ps_base_column(const ps_multilevel_job *job, size_t x)
+{
+    for (size_t i = job->levels; i > job->base; i--) {
+        x = job->level[i].start_columns[PS_WAVE_AHEAD + x];
+    }
+    return x;
+}
+
+/* One row's pixels from .. to - 1 where alpha is known; `colours` is the base level's row. */
+static void
+ps_fill_floats(const ps_multilevel_job *job, size_t y, const uint32_t *colours, size_t from,
+               size_t to)
+{
+    const float *alpha = ps_in_f32(job->task.alpha, y), *image = ps_in_f32(job->task.image, y);
+    float *front = ps_out_f32(job->task.foreground, y);
+    float *back = job->task.background.data != NULL ? ps_out_f32(job->task.background, y) : NULL;
+
+    for (size_t x = from; x < to; x++) {
+        const uint32_t *words = colours + PS_WORDS * ps_base_column(job, x);
+        const int solid = alpha[x] > 0.5f;
+        for (size_t c = 0; c < 3; c++) {
+            const float f = ps_u16_value(words[c / 2] >> 16 * (c % 2));
+            const float b = ps_u16_value(words[(3 + c) / 2] >> 16 * ((3 + c) % 2));
+            front[3 * x + c] = solid ? image[3 * x + c] : f;
+            if (back != NULL) {
+                back[3 * x + c] = solid ? b : image[3 * x + c];
+            }
         }
+    }
+}
+
+/* The base level's foreground at the last level's columns from .. to - 1, as bytes. */
+static void
+ps_known_row(const ps_multilevel_job *job, const uint32_t *colours, size_t from, size_t to,
+             uint32_t *known)
+{
+    size_t last = SIZE_MAX;
+
+    for (size_t x = from; x < to; x++) {
+        const size_t column = ps_base_column(job, x);
+        if (column == last) {
+            known[x] = known[x - 1];
+            continue;
+        }
+        const uint32_t *words = colours + PS_WORDS * column;
+        known[x] = (uint32_t)ps_round_u8(255.0f * ps_u16_value(words[0]))
+                   | (uint32_t)ps_round_u8(255.0f * ps_u16_value(words[0] >> 16)) << 8
+                   | (uint32_t)ps_round_u8(255.0f * ps_u16_value(words[1])) << 16;
+        last = column;
     }
 }
 
 /* Tiles [first, last) of the last level, where alpha is known. */
 static void
-ps_fill_tiles(const ps_multilevel_job *job, size_t row, size_t first, size_t last)
+ps_fill_tiles(const ps_multilevel_job *job, ps_workspace *work, size_t row, size_t first,
+              size_t last)
 {
     const ps_multilevel_task *task = &job->task;
     const ps_level *base = &job->level[job->base];
     const ps_area area = ps_tiles_area(&job->level[job->levels], row, first, last, 0);
-    const size_t pixel = task->image_u8 ? 3 : 3 * sizeof(float);
+    size_t before = SIZE_MAX;
 
     for (size_t y = area.top; y < area.bottom; y++) {
         const float *alpha = ps_in_f32(task->alpha, y);
-        const unsigned char *image = ps_in_u8(task->image, y);
+        const uint8_t *image = ps_in_u8(task->image, y);
+        uint8_t *front = ps_out_u8(task->foreground, y);
         size_t from = y;
         for (size_t i = job->levels; i > job->base; i--) {
             from = from * job->level[i - 1].height / job->level[i].height;
         }
-        const float *colours = base->colours + PS_COLOURS * base->width * from;
+        const uint32_t *colours = base->colours + PS_WORDS * base->width * from;
+        if (!task->image_u8) {
+            ps_fill_floats(job, y, colours, area.left, area.right);
+            continue;
+        }
+        if (from != before) {
+            ps_known_row(job, colours, area.left, area.right, work->known);
+            before = from;
+        }
         for (size_t x = area.left; x < area.right; x++) {
-            const int front = alpha[x] > 0.5f;
-            size_t column = x;
-            if (!front || task->background.data != NULL) {
-                for (size_t i = job->levels; i > job->base; i--) {
-                    column = job->level[i].start_columns[PS_WAVE_AHEAD + column];
-                }
-            }
-            if (front) {
-                memcpy(ps_out_u8(task->foreground, y) + pixel * x, image + pixel * x, pixel);
-            } else {
-                ps_put_colour(task->foreground, task->image_u8, y, x,
-                              colours + PS_COLOURS * column);
-            }
-            if (task->background.data != NULL && front) {
-                ps_put_colour(task->background, task->image_u8, y, x,
-                              colours + PS_COLOURS * column + 3);
-            } else if (task->background.data != NULL) {
-                memcpy(ps_out_u8(task->background, y) + pixel * x, image + pixel * x, pixel);
-            }
+            const uint32_t rgb =
+                alpha[x] > 0.5f ? ps_rgb_word(image + 3 * x, x + 1 == task->width) : work->known[x];
+            front[3 * x] = (uint8_t)(rgb & 0xFF);
+            front[3 * x + 1] = (uint8_t)(rgb >> 8 & 0xFF);
+            front[3 * x + 2] = (uint8_t)(rgb >> 16 & 0xFF);
         }
     }
 }
@@ -533,7 +608,7 @@ ps_run_tile_row(const ps_multilevel_job *job, const ps_pass *pass, ps_workspace 
         if (tiles[first]) {
             ps_run_tiles(job, pass, work, row, first, last);
         } else if (pass->level == job->levels) {
-            ps_fill_tiles(job, row, first, last);
+            ps_fill_tiles(job, work, row, first, last);
         }
     }
 }
@@ -551,7 +626,7 @@ ps_run_item(ps_multilevel_job *job, const ps_pass *pass, ps_workspace *work, siz
     case PS_PASS_BANDS: {
         ps_window window = ps_level_window(job, pass);
         window.progress = job->progress + pass->first;
-        ps_wave_run(job->impl, &window, item, work->slots);
+        ps_wave_run(job->impl, &window, item, work->scratch);
         break;
     }
     default:
@@ -566,12 +641,13 @@ ps_multilevel_join(ps_multilevel_job *job)
     ps_workspace work;
     int status = -1;
 
-    work.slots = calloc(PS_WAVE_SCRATCH, sizeof *work.slots);
+    work.scratch = calloc(1, sizeof *work.scratch);
     work.handed = ps_alloc(width, 2 * PS_COLOURS * sizeof *work.handed);
+    work.known = ps_alloc(width, sizeof *work.known);
     work.image_columns = ps_alloc(PS_WAVE_TABLE(width), sizeof *work.image_columns);
     work.start_columns = ps_alloc(PS_WAVE_TABLE(width), sizeof *work.start_columns);
-    if (work.slots != NULL && work.handed != NULL && work.image_columns != NULL
-        && work.start_columns != NULL) {
+    if (work.scratch != NULL && work.handed != NULL && work.known != NULL
+        && work.image_columns != NULL && work.start_columns != NULL) {
         ps_pass *pass = job->pass;
         for (;;) {
             const uint32_t item = ps_counter_add(&job->taken, 1);
@@ -591,7 +667,8 @@ ps_multilevel_join(ps_multilevel_job *job)
     }
     free(work.start_columns);
     free(work.image_columns);
+    free(work.known);
     free(work.handed);
-    free(work.slots);
+    free(work.scratch);
     return status;
 }

@@ -98,6 +98,76 @@ ps_sweep_scalar(const ps_chunk *chunk, ptrdiff_t base, int from, int to, ptrdiff
     }
 }
 
+/* Conversions, which the compiler puts into each variant's vectors. */
+
+PS_INLINE void
+ps_unpack_rgb(const uint32_t *words, float *planes, ptrdiff_t stride)
+{
+    for (ptrdiff_t i = 0; i < stride; i++) {
+        planes[i] = (float)(int32_t)(words[i] & 0xFF) * (1.0f / 255.0f);
+        planes[stride + i] = (float)(int32_t)(words[i] >> 8 & 0xFF) * (1.0f / 255.0f);
+        planes[2 * stride + i] = (float)(int32_t)(words[i] >> 16 & 0xFF) * (1.0f / 255.0f);
+    }
+}
+
+PS_INLINE void
+ps_pack_rgb(const float *planes, uint32_t *words, ptrdiff_t stride)
+{
+    for (ptrdiff_t i = 0; i < stride; i++) {
+        const uint32_t r = ps_round_u8(255.0f * ps_clamp01(planes[i]));
+        const uint32_t g = ps_round_u8(255.0f * ps_clamp01(planes[stride + i]));
+        const uint32_t b = ps_round_u8(255.0f * ps_clamp01(planes[2 * stride + i]));
+        words[i] = r | g << 8 | b << 16;
+    }
+}
+
+PS_INLINE void
+ps_unpack_colours(const uint32_t *words, float *planes, ptrdiff_t stride)
+{
+    for (ptrdiff_t word = 0; word < PS_WORDS; word++) {
+        const uint32_t *from = words + word * stride;
+        float *to = planes + 2 * word * stride;
+        for (ptrdiff_t i = 0; i < stride; i++) {
+            to[i] = (float)(int32_t)(from[i] & 0xFFFF) * (1.0f / 65535.0f);
+            to[stride + i] = (float)(int32_t)(from[i] >> 16) * (1.0f / 65535.0f);
+        }
+    }
+}
+
+PS_INLINE void
+ps_pack_colours(const float *planes, uint32_t *words, ptrdiff_t stride)
+{
+    for (ptrdiff_t word = 0; word < PS_WORDS; word++) {
+        const float *from = planes + 2 * word * stride;
+        for (ptrdiff_t i = 0; i < stride; i++) {
+            words[word * stride + i] = ps_round_u16(from[i]) | ps_round_u16(from[stride + i]) << 16;
+        }
+    }
+}
+
+#define PS_CONVERSIONS(name, target, lanes)                                                        \
+    target static void ps_unpack_rgb_##name(const uint32_t *words, float *planes)                  \
+    {                                                                                              \
+        ps_unpack_rgb(words, planes, (lanes) + 2 * PS_WAVE_MARGIN);                                \
+    }                                                                                              \
+    target static void ps_pack_rgb_##name(const float *planes, uint32_t *words)                    \
+    {                                                                                              \
+        ps_pack_rgb(planes, words, (lanes) + 2 * PS_WAVE_MARGIN);                                  \
+    }                                                                                              \
+    target static void ps_unpack_colours_##name(const uint32_t *words, float *planes)              \
+    {                                                                                              \
+        ps_unpack_colours(words, planes, (lanes) + 2 * PS_WAVE_MARGIN);                            \
+    }                                                                                              \
+    target static void ps_pack_colours_##name(const float *planes, uint32_t *words)                \
+    {                                                                                              \
+        ps_pack_colours(planes, words, (lanes) + 2 * PS_WAVE_MARGIN);                              \
+    }
+#define PS_VARIANT(name, lanes)                                                                    \
+    lanes, ps_sweep_##name, ps_unpack_rgb_##name, ps_pack_rgb_##name, ps_unpack_colours_##name,    \
+        ps_pack_colours_##name
+
+PS_CONVERSIONS(scalar, , 8)
+
 /* A distance to compare with lanes: exact where it is near, and far where it is far. */
 static inline float
 ps_wave_near(ptrdiff_t distance)
@@ -108,6 +178,7 @@ ps_wave_near(ptrdiff_t distance)
 /* Vectors ------------------------------------------------------------------------------------ */
 
 #if PS_X86
+PS_CONVERSIONS(avx2, PS_AVX2, 8)
 #define PS_V(name) name##_avx2
 #define PS_V_TARGET PS_AVX2
 #define PS_V_LANES 8
@@ -130,6 +201,7 @@ typedef __m256 ps_choice_avx2;
 #define PS_V_CHOOSE(choice, yes, no) _mm256_blendv_ps(no, yes, choice)
 #include "ps_wave_vector.h"
 
+PS_CONVERSIONS(avx512, PS_AVX512, 16)
 #define PS_V(name) name##_avx512
 #define PS_V_TARGET PS_AVX512
 #define PS_V_LANES 16
@@ -162,6 +234,7 @@ ps_clip_neon(float32x4_t a)
     return vbslq_f32(vcltq_f32(one, a), one, a);
 }
 
+PS_CONVERSIONS(neon, , 4)
 #define PS_V(name) name##_neon
 #define PS_V_TARGET
 #define PS_V_LANES 4
@@ -185,13 +258,13 @@ typedef uint32x4_t ps_choice_neon;
 const ps_wave_impl ps_wave_impls[] = {
 /* best first, scalar last */
 #if PS_X86
-    {{"avx512", PS_CPU_AVX512 | PS_CPU_AVX2}, 16, ps_sweep_avx512},
-    {{"avx2", PS_CPU_AVX2}, 8, ps_sweep_avx2},
+    {{"avx512", PS_CPU_AVX512 | PS_CPU_AVX2}, PS_VARIANT(avx512, 16)},
+    {{"avx2", PS_CPU_AVX2}, PS_VARIANT(avx2, 8)},
 #endif
 #if PS_ARM64
-    {{"neon", PS_CPU_NEON}, 4, ps_sweep_neon},
+    {{"neon", PS_CPU_NEON}, PS_VARIANT(neon, 4)},
 #endif
-    {{"scalar", 0}, 8, ps_sweep_scalar},
+    {{"scalar", 0}, PS_VARIANT(scalar, 8)},
 };
 
 /* Bands -------------------------------------------------------------------------------------- */
@@ -218,54 +291,60 @@ ps_clamp_index(ptrdiff_t i, ptrdiff_t n)
 
 /* Slots first .. last - 1 from memory. */
 static void
-ps_wave_enter(const ps_chunk *chunk, const ps_window *window, ptrdiff_t first, ptrdiff_t last)
+ps_wave_enter(const ps_wave_impl *impl, const ps_chunk *chunk, const ps_window *window,
+              uint32_t *words, ptrdiff_t first, ptrdiff_t last)
 {
     const ptrdiff_t plane = chunk->stride, step = PS_PLANES * plane;
+    const ptrdiff_t word_step = (1 + PS_WORDS) * plane;
+    const size_t row_end = window->image_width - 1;
     const ptrdiff_t outer = chunk->row == 0 ? -1 : 0; /* first lane whose old colours are wanted */
 
     for (ptrdiff_t lane = -2; lane <= chunk->lanes; lane++) {
         const size_t row = window->top + (size_t)ps_clamp_index(chunk->row + lane, chunk->height);
         const size_t image_row = row * window->image_height / window->level_height;
-        const unsigned char *image =
-            window->image.data + (ptrdiff_t)image_row * window->image.stride;
         const float *alpha = ps_in_f32(window->alpha, image_row);
-        const float *start = window->start
-                             + PS_COLOURS * window->start_width
-                                   * (row * window->start_height / window->level_height);
         const ptrdiff_t column = PS_WAVE_AHEAD + chunk->time - lane;
-        const uint32_t *image_column = window->image_columns + column;
-        const uint32_t *start_column = window->start_columns + column;
-        float *to = chunk->slots + PS_WAVE_MARGIN + lane;
+        const uint32_t *restrict image_column = window->image_columns + column;
+        const uint32_t *restrict start_column = window->start_columns + column;
+        float *restrict to = chunk->slots + PS_WAVE_MARGIN + lane;
+        uint32_t *restrict to_words = words + PS_WAVE_MARGIN + lane;
 
         if (window->image_u8) {
+            const uint8_t *image = ps_in_u8(window->image, image_row);
             for (ptrdiff_t k = first; k < last; k++) {
                 const size_t x = image_column[k];
-                const unsigned char *rgb = image + 3 * x;
                 to[k * step] = alpha[x];
-                to[k * step + plane] = (float)rgb[0] * (1.0f / 255.0f);
-                to[k * step + 2 * plane] = (float)rgb[1] * (1.0f / 255.0f);
-                to[k * step + 3 * plane] = (float)rgb[2] * (1.0f / 255.0f);
+                to_words[k * word_step] = ps_rgb_word(image + 3 * x, x == row_end);
             }
         } else {
+            const float *image = ps_in_f32(window->image, image_row);
             for (ptrdiff_t k = first; k < last; k++) {
                 const size_t x = image_column[k];
-                const float *rgb = (const float *)(const void *)image + 3 * x;
                 to[k * step] = alpha[x];
-                to[k * step + plane] = rgb[0];
-                to[k * step + 2 * plane] = rgb[1];
-                to[k * step + 3 * plane] = rgb[2];
+                to[k * step + plane] = image[3 * x];
+                to[k * step + 2 * plane] = image[3 * x + 1];
+                to[k * step + 3 * plane] = image[3 * x + 2];
             }
         }
-        if (lane < outer) {
-            continue;
-        }
-        to += PS_PLANE_START * plane;
-        for (ptrdiff_t k = first; k < last; k++) {
-            const float *colours = start + PS_COLOURS * (size_t)start_column[k];
-            for (ptrdiff_t c = 0; c < PS_COLOURS; c++) {
-                to[k * step + c * plane] = colours[c];
+        if (lane >= outer) {
+            const uint32_t *start = window->start
+                                    + PS_WORDS * window->start_width
+                                          * (row * window->start_height / window->level_height);
+            to_words += plane;
+            for (ptrdiff_t k = first; k < last; k++) {
+                const uint32_t *from = start + PS_WORDS * (size_t)start_column[k];
+                to_words[k * word_step] = from[0];
+                to_words[k * word_step + plane] = from[1];
+                to_words[k * word_step + 2 * plane] = from[2];
             }
         }
+    }
+    for (ptrdiff_t k = first; k < last; k++) {
+        float *slot = chunk->slots + k * step;
+        if (window->image_u8) {
+            impl->unpack_rgb(words + k * word_step, slot + PS_PLANE_IMAGE * plane);
+        }
+        impl->unpack_colours(words + k * word_step + plane, slot + PS_PLANE_START * plane);
     }
 }
 
@@ -313,64 +392,80 @@ ps_wave_hand(const ps_chunk *chunk, const ps_window *window)
     }
 }
 
-/* Swept colours to memory: those of slots first .. first + PS_WAVE_STEPS - 1 in planes `from`. */
+/* One row's pixels first .. last - 1 to memory; `slot` is the first's, `at` its place in the row. */
 static void
-ps_wave_leave(const ps_chunk *chunk, const ps_window *window, int from, ptrdiff_t first)
+ps_wave_leave_row(const ps_window *window, const float *slot, const uint32_t *words,
+                  ptrdiff_t plane, size_t row, size_t at, size_t n)
 {
-    const ptrdiff_t plane = chunk->stride, step = PS_PLANES * plane;
-    const ptrdiff_t base = ps_wave_base(window->sweeps);
-    const ptrdiff_t left = (ptrdiff_t)window->keep_left;
-    const ptrdiff_t right = left + (ptrdiff_t)window->keep_width;
+    const ptrdiff_t step = PS_PLANES * plane, word_step = (1 + PS_WORDS) * plane;
 
-    for (ptrdiff_t lane = base; lane < base + chunk->lanes; lane++) {
-        const ptrdiff_t row = chunk->row + lane - (ptrdiff_t)window->keep_top;
-        const ptrdiff_t time = chunk->time - lane; /* slot k is at column time + k */
-        const ptrdiff_t k0 = left - time > first ? left - time : first;
-        const ptrdiff_t k1 =
-            right - time < first + PS_WAVE_STEPS ? right - time : first + PS_WAVE_STEPS;
-        if (row < 0 || row >= (ptrdiff_t)window->keep_height || k0 >= k1) {
-            continue;
+    if (window->colours != NULL) {
+        uint32_t *to = window->colours + PS_WORDS * (row * window->to_width + at);
+        for (size_t i = 0; i < n; i++, words += word_step, to += PS_WORDS) {
+            to[0] = words[plane];
+            to[1] = words[2 * plane];
+            to[2] = words[3 * plane];
         }
-        const float *slot = chunk->slots + from * plane + k0 * step + PS_WAVE_MARGIN + lane;
-        const size_t to_row = window->to_row + (size_t)row;
-        size_t at = window->to_column + (size_t)(time + k0 - left);
-
-        if (window->colours != NULL) {
-            float *to = window->colours + PS_COLOURS * (to_row * window->to_width + at);
-            for (ptrdiff_t k = k0; k < k1; k++, slot += step, to += PS_COLOURS) {
-                for (ptrdiff_t c = 0; c < PS_COLOURS; c++) {
-                    to[c] = slot[c * plane];
-                }
-            }
-        } else if (window->image_u8) {
-            uint8_t *front = ps_out_u8(window->foreground, to_row) + 3 * at;
-            for (ptrdiff_t k = k0; k < k1; k++, slot += step, front += 3) {
-                for (ptrdiff_t c = 0; c < 3; c++) {
-                    front[c] = ps_round_u8(255.0f * ps_clamp01(slot[c * plane]));
-                }
-            }
-        } else {
-            float *front = ps_out_f32(window->foreground, to_row) + 3 * at;
-            float *back = window->background.data == NULL
-                              ? NULL
-                              : ps_out_f32(window->background, to_row) + 3 * at;
-            for (ptrdiff_t k = k0; k < k1; k++, slot += step, front += 3) {
-                for (ptrdiff_t c = 0; c < 3; c++) {
-                    front[c] = slot[c * plane];
-                }
-                if (back != NULL) {
-                    for (ptrdiff_t c = 0; c < 3; c++) {
-                        back[c] = slot[(3 + c) * plane];
-                    }
-                    back += 3;
-                }
+    } else if (window->image_u8) {
+        uint8_t *front = ps_out_u8(window->foreground, row) + 3 * at;
+        for (size_t i = 0; i < n; i++, words += word_step, front += 3) {
+            front[0] = (uint8_t)(*words & 0xFF);
+            front[1] = (uint8_t)(*words >> 8 & 0xFF);
+            front[2] = (uint8_t)(*words >> 16 & 0xFF);
+        }
+    } else {
+        float *front = ps_out_f32(window->foreground, row) + 3 * at;
+        for (size_t i = 0; i < n; i++) {
+            front[3 * i] = slot[(ptrdiff_t)i * step];
+            front[3 * i + 1] = slot[(ptrdiff_t)i * step + plane];
+            front[3 * i + 2] = slot[(ptrdiff_t)i * step + 2 * plane];
+        }
+        if (window->background.data != NULL) {
+            float *back = ps_out_f32(window->background, row) + 3 * at;
+            for (size_t i = 0; i < n; i++) {
+                back[3 * i] = slot[(ptrdiff_t)i * step + 3 * plane];
+                back[3 * i + 1] = slot[(ptrdiff_t)i * step + 4 * plane];
+                back[3 * i + 2] = slot[(ptrdiff_t)i * step + 5 * plane];
             }
         }
     }
 }
 
+/* Swept colours to memory: those of slots first .. first + PS_WAVE_STEPS - 1 in planes `from`. */
+static void
+ps_wave_leave(const ps_wave_impl *impl, const ps_chunk *chunk, const ps_window *window,
+              uint32_t *words, int from, ptrdiff_t first)
+{
+    const ptrdiff_t plane = chunk->stride, step = PS_PLANES * plane;
+    const ptrdiff_t word_step = (1 + PS_WORDS) * plane;
+    const ptrdiff_t base = ps_wave_base(window->sweeps), last = first + PS_WAVE_STEPS;
+    const ptrdiff_t left = (ptrdiff_t)window->keep_left;
+    const ptrdiff_t right = left + (ptrdiff_t)window->keep_width;
+
+    for (ptrdiff_t k = first; k < last; k++) {
+        const float *planes = chunk->slots + k * step + from * plane;
+        if (window->colours != NULL) {
+            impl->pack_colours(planes, words + k * word_step + plane);
+        } else if (window->image_u8) {
+            impl->pack_rgb(planes, words + k * word_step);
+        }
+    }
+    for (ptrdiff_t lane = base; lane < base + chunk->lanes; lane++) {
+        const ptrdiff_t row = chunk->row + lane - (ptrdiff_t)window->keep_top;
+        const ptrdiff_t time = chunk->time - lane; /* slot k is at column time + k */
+        const ptrdiff_t k0 = left - time > first ? left - time : first;
+        const ptrdiff_t k1 = right - time < last ? right - time : last;
+        if (row >= 0 && row < (ptrdiff_t)window->keep_height && k0 < k1) {
+            ps_wave_leave_row(
+                window, chunk->slots + k0 * step + from * plane + PS_WAVE_MARGIN + lane,
+                words + k0 * word_step + PS_WAVE_MARGIN + lane, plane, window->to_row + (size_t)row,
+                window->to_column + (size_t)(time + k0 - left), (size_t)(k1 - k0));
+        }
+    }
+}
+
 void
-ps_wave_run(const ps_wave_impl *impl, const ps_window *window, size_t band, float *scratch)
+ps_wave_run(const ps_wave_impl *impl, const ps_window *window, size_t band, ps_scratch *scratch)
 {
     const ptrdiff_t lanes = impl->lanes, width = (ptrdiff_t)window->width;
     const ptrdiff_t stride = lanes + 2 * PS_WAVE_MARGIN, step = PS_PLANES * stride;
@@ -380,7 +475,7 @@ ps_wave_run(const ps_wave_impl *impl, const ps_window *window, size_t band, floa
     ptrdiff_t kept = 0; /* slots still there from the chunk before */
     ps_chunk chunk;
 
-    chunk.slots = scratch;
+    chunk.slots = scratch->slots;
     chunk.stride = stride;
     chunk.lanes = lanes;
     chunk.row = (ptrdiff_t)band * lanes;
@@ -395,7 +490,7 @@ ps_wave_run(const ps_wave_impl *impl, const ps_window *window, size_t band, floa
             ps_counter_wait(window->progress + band - 1,
                             (uint32_t)(wanted < width ? wanted : width));
         }
-        ps_wave_enter(&chunk, window, kept, PS_WAVE_SLOTS);
+        ps_wave_enter(impl, &chunk, window, scratch->words, kept, PS_WAVE_SLOTS);
         ps_wave_take(&chunk, window, kept, PS_WAVE_SLOTS);
         if (window->sweeps >= 1) {
             impl->sweep(&chunk, 0, PS_PLANE_START, PS_PLANE_ONCE, 2, PS_WAVE_STEPS + 2);
@@ -403,7 +498,7 @@ ps_wave_run(const ps_wave_impl *impl, const ps_window *window, size_t band, floa
         if (window->sweeps == 2) {
             impl->sweep(&chunk, -1, PS_PLANE_ONCE, PS_PLANE_TWICE, 1, PS_WAVE_STEPS + 1);
         }
-        ps_wave_leave(&chunk, window, from, window->sweeps == 2 ? 1 : 2);
+        ps_wave_leave(impl, &chunk, window, scratch->words, from, window->sweeps == 2 ? 1 : 2);
         ps_wave_hand(&chunk, window);
         if (window->progress != NULL) {
             const ptrdiff_t handed = chunk.time + PS_WAVE_STEPS + 3 - lanes;
@@ -412,6 +507,7 @@ ps_wave_run(const ps_wave_impl *impl, const ps_window *window, size_t band, floa
                                                                                   : width));
         }
         kept = PS_WAVE_SLOTS - PS_WAVE_STEPS;
-        memcpy(scratch, scratch + PS_WAVE_STEPS * step, (size_t)(kept * step) * sizeof *scratch);
+        memcpy(chunk.slots, chunk.slots + PS_WAVE_STEPS * step,
+               (size_t)(kept * step) * sizeof *chunk.slots);
     }
 }

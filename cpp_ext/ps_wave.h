@@ -10,7 +10,8 @@
 #define PS_WAVE_MARGIN 4 /* floats before lane 0 and after the last, for the rows around a band */
 #define PS_WAVE_AHEAD 24 /* entries of a column table before column 0 */
 #define PS_WAVE_TABLE(width) ((width) + 72)
-#define PS_COLOURS 6 /* floats of a pixel's colours: foreground R, G, B, background R, G, B */
+#define PS_COLOURS 6 /* of a pixel: foreground R, G, B, background R, G, B */
+#define PS_WORDS 3   /* that hold them in memory, two in each: rint(65535 c), the first below */
 
 /* What a lane of one step holds: a plane each. */
 enum {
@@ -41,10 +42,17 @@ typedef struct ps_chunk {
 typedef void (*ps_wave_sweep)(const ps_chunk *chunk, ptrdiff_t base, int from, int to,
                               ptrdiff_t first, ptrdiff_t last);
 
+/* Conversions are of whole planes, margins included. */
 typedef struct ps_wave_impl {
     ps_isa isa;
     ptrdiff_t lanes;
     ps_wave_sweep sweep;
+    /* A word of bytes R, G, B (the first lowest) to 3 floats, 0 .. 255 to [0, 1], and back. */
+    void (*unpack_rgb)(const uint32_t *words, float *planes);
+    void (*pack_rgb)(const float *planes, uint32_t *words);
+    /* PS_WORDS words to PS_COLOURS floats, and back. */
+    void (*unpack_colours)(const uint32_t *words, float *planes);
+    void (*pack_colours)(const float *planes, uint32_t *words);
 } ps_wave_impl;
 
 extern const ps_wave_impl ps_wave_impls[];
@@ -62,7 +70,7 @@ typedef struct ps_window {
     ps_in alpha;
     size_t image_height; /* rows of image, alpha */
     size_t image_width;
-    const float *start; /* (start_height, start_width, 6) */
+    const uint32_t *start; /* (start_height, start_width, PS_WORDS) */
     size_t start_height;
     size_t start_width;
     size_t level_height; /* rows that image and start are spread over, */
@@ -72,7 +80,7 @@ typedef struct ps_window {
     const uint32_t *start_columns;
 
     /* What is written: rows and columns of the window, to those of the output from (to_row, to_column)
-     * on. Either `colours`, (.., to_width, 6), or foreground and, where its data is not NULL,
+     * on. Either `colours`, (.., to_width, PS_WORDS), or foreground and, where its data is not NULL,
      * background; they are what the image is. */
     size_t keep_top;
     size_t keep_left;
@@ -80,7 +88,7 @@ typedef struct ps_window {
     size_t keep_width;
     size_t to_row;
     size_t to_column;
-    float *colours;
+    uint32_t *colours;
     size_t to_width;
     ps_out foreground;
     ps_out background;
@@ -90,20 +98,44 @@ typedef struct ps_window {
     uint32_t *progress;
 } ps_window;
 
-/* Floats of `scratch`. */
-#define PS_WAVE_SCRATCH ((size_t)PS_WAVE_SLOTS * PS_PLANES * (PS_WAVE_LANES + 2 * PS_WAVE_MARGIN))
+/* What a thread works with: floats of slots, then as many words of each slot. */
+#define PS_WAVE_STRIDE (PS_WAVE_LANES + 2 * PS_WAVE_MARGIN)
+
+typedef struct ps_scratch {
+    float slots[PS_WAVE_SLOTS * PS_PLANES * PS_WAVE_STRIDE];
+    uint32_t words[PS_WAVE_SLOTS * (1 + PS_WORDS) * PS_WAVE_STRIDE]; /* RGB, then colours */
+} ps_scratch;
 
 size_t ps_wave_bands(const ps_wave_impl *impl, size_t height, size_t sweeps);
 
 /* Sweep one band. Band b follows band b - 1, or, with `progress`, runs beside it on another thread,
  * as long as the bands are begun in their order. */
-void ps_wave_run(const ps_wave_impl *impl, const ps_window *window, size_t band, float *scratch);
+void ps_wave_run(const ps_wave_impl *impl, const ps_window *window, size_t band,
+                 ps_scratch *scratch);
 
-/* An image's value of 0 .. 255, or of float32, as float32 in [0, 1]. */
-static inline float
-ps_wave_value(const unsigned char *row, int u8, size_t at)
+/* 3 bytes as a word, the first lowest; reads a fourth unless it is the `last` of its row. */
+static inline uint32_t
+ps_rgb_word(const uint8_t *rgb, int last)
 {
-    return u8 ? (float)row[at] * (1.0f / 255.0f) : ((const float *)(const void *)row)[at];
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (!last) {
+        uint32_t word;
+        memcpy(&word, rgb, sizeof word);
+        return word;
+    }
+#endif
+    (void)last;
+    return (uint32_t)rgb[0] | (uint32_t)rgb[1] << 8 | (uint32_t)rgb[2] << 16;
+}
+
+/* A colour in [0, 1] as 16 bits, NaN as 0. */
+static inline uint32_t
+ps_round_u16(float x)
+{
+    const float shifted = 65535.0f * ps_clamp01(x) + 12582912.0f; /* as ps_round_u8 */
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    return bits & 0xFFFF;
 }
 
 #endif
