@@ -56,15 +56,34 @@ def blur_fusion(
     isa: str | None = None,
 ) -> None: ...
 def multilevel(
-    image: ImageF32,
+    image: Image | ImageF32,
     alpha: AlphaF32,
-    foreground: ImageF32,
-    background: ImageF32,
+    foreground: Image | ImageF32,
+    background: ImageF32 | None,
     regularization: float,
     gradient_weight: float,
     small_size: int,
     small_iterations: int,
     big_iterations: int,
+    tiled_levels: int,
     *,
     isa: str | None = None,
 ) -> None: ...
+def multilevel_job(
+    image: Image | ImageF32,
+    alpha: AlphaF32,
+    foreground: Image | ImageF32,
+    background: ImageF32 | None,
+    regularization: float,
+    gradient_weight: float,
+    small_size: int,
+    small_iterations: int,
+    big_iterations: int,
+    tiled_levels: int,
+    *,
+    isa: str | None = None,
+) -> object:
+    """``multilevel`` as a job: done once all who joined it have returned, at least one of them."""
+
+def multilevel_join(job: object) -> None:
+    """Take part in a job until nothing of it is left to begin; on any number of threads."""

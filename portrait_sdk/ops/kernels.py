@@ -165,7 +165,7 @@ def blur_fusion(
 
 
 def multilevel(
-    image: ImageF32,
+    image: Image | ImageF32,
     alpha: AlphaF32,
     *,
     regularization: float,
@@ -173,19 +173,42 @@ def multilevel(
     small_size: int,
     small_iterations: int,
     big_iterations: int,
-) -> tuple[ImageF32, ImageF32]:
-    """Multi-level foreground and background colours; see ``_kernels_numpy.multilevel``."""
+    tiled_levels: int = 0,
+    background: bool = True,
+) -> tuple[Any, Any]:
+    """Multi-level foreground and background colours; see ``_kernels_numpy.multilevel``.
+
+    Args:
+        image: uint8 or float32 (H, W, 3).
+        alpha: float32 (H, W).
+        regularization: As there; so are the others.
+        gradient_weight: As there.
+        small_size: As there.
+        small_iterations: As there.
+        big_iterations: As there.
+        tiled_levels: As there.
+        background: Whether it is wanted; of a uint8 image it cannot be.
+
+    Returns:
+        Foreground, as ``image``, and background, or None.
+    """
     image, alpha = _dense(image), _dense(alpha)
-    front, back = np.empty_like(image), np.empty_like(image)
-    _run.multilevel(
-        image,
-        alpha,
-        front,
-        back,
+    front = np.empty_like(image)
+    back = np.empty_like(image) if background else None
+    options = (
         regularization,
         gradient_weight,
         small_size,
         small_iterations,
         big_iterations,
+        tiled_levels,
     )
+    if ISA == "numpy":
+        _run.multilevel(image, alpha, front, back, *options)
+    else:
+        job = _run.multilevel_job(image, alpha, front, back, *options)
+        threads.together(1 + alpha.size // _PIXELS_PER_THREAD, lambda: _run.multilevel_join(job))
     return front, back
+
+
+_PIXELS_PER_THREAD = 1 << 15  # a few hundred microseconds of work
