@@ -71,7 +71,7 @@ struct ps_multilevel_job {
     size_t levels; /* the last level's index */
     size_t base;   /* the last whole level before tiled ones */
     ps_level level[PS_MAX_LEVELS];
-    uint32_t start[PS_WORDS];
+    uint32_t start[PS_WORDS + 1]; /* one is read, not used */
     double *sums; /* per survey item: foreground R, G, B, count, background R, G, B, count */
     float *handed;
     ps_pass *pass;
@@ -145,7 +145,7 @@ ps_plan_level(ps_multilevel_job *job, size_t i)
         }
     }
     if (i < job->levels || level->passes > 1) {
-        if (!ps_size_mul_add(level->height, level->width, 0, &pixels)) {
+        if (!ps_size_mul_add(level->height, level->width, 1, &pixels)) { /* 1: read past the end */
             return -1;
         }
         level->colours = ps_alloc_large(pixels, PS_WORDS * sizeof(uint32_t));

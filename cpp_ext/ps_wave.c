@@ -289,6 +289,154 @@ ps_clamp_index(ptrdiff_t i, ptrdiff_t n)
     return i < 0 ? 0 : i < n ? i : n - 1;
 }
 
+/* Four times three 32-bit values, from memory to three planes, or back: lanes to .. to + 3. A fourth
+ * value beside the three is read, never written. */
+#if PS_X86
+static inline void
+ps_split4(const void *from0, const void *from1, const void *from2, const void *from3, void *to,
+          ptrdiff_t plane)
+{
+    float *planes = to;
+    __m128 a = _mm_loadu_ps(from0), b = _mm_loadu_ps(from1);
+    __m128 c = _mm_loadu_ps(from2), d = _mm_loadu_ps(from3);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(planes, a);
+    _mm_storeu_ps(planes + plane, b);
+    _mm_storeu_ps(planes + 2 * plane, c);
+}
+
+static inline void
+ps_put3(void *to, __m128 v)
+{
+    _mm_storel_pi(to, v);
+    _mm_store_ss((float *)to + 2, _mm_movehl_ps(v, v));
+}
+
+static inline void
+ps_join4(const void *from, ptrdiff_t plane, void *to0, void *to1, void *to2, void *to3)
+{
+    const float *planes = from;
+    __m128 a = _mm_loadu_ps(planes), b = _mm_loadu_ps(planes + plane);
+    __m128 c = _mm_loadu_ps(planes + 2 * plane), d = _mm_setzero_ps();
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    ps_put3(to0, a);
+    ps_put3(to1, b);
+    ps_put3(to2, c);
+    ps_put3(to3, d);
+}
+#else
+static inline void
+ps_split4(const void *from0, const void *from1, const void *from2, const void *from3, void *to,
+          ptrdiff_t plane)
+{
+    const void *from[4] = {from0, from1, from2, from3};
+    uint32_t three[3];
+    for (ptrdiff_t lane = 0; lane < 4; lane++) {
+        memcpy(three, from[lane], sizeof three);
+        for (ptrdiff_t c = 0; c < 3; c++) {
+            memcpy((uint32_t *)to + c * plane + lane, three + c, sizeof *three);
+        }
+    }
+}
+
+static inline void
+ps_join4(const void *from, ptrdiff_t plane, void *to0, void *to1, void *to2, void *to3)
+{
+    void *to[4] = {to0, to1, to2, to3};
+    uint32_t three[3];
+    for (ptrdiff_t lane = 0; lane < 4; lane++) {
+        for (ptrdiff_t c = 0; c < 3; c++) {
+            memcpy(three + c, (const uint32_t *)from + c * plane + lane, sizeof *three);
+        }
+        memcpy(to[lane], three, sizeof three);
+    }
+}
+#endif
+
+/* Where a lane's pixels come from. */
+typedef struct ps_lane {
+    const float *alpha;
+    const void *image;
+    const uint32_t *start;
+    const uint32_t *image_columns; /* slot k's is [k] */
+    const uint32_t *start_columns;
+} ps_lane;
+
+static ps_lane
+ps_wave_lane(const ps_chunk *chunk, const ps_window *window, ptrdiff_t lane)
+{
+    const size_t row = window->top + (size_t)ps_clamp_index(chunk->row + lane, chunk->height);
+    const size_t image_row = row * window->image_height / window->level_height;
+    const size_t start_row = row * window->start_height / window->level_height;
+    const ptrdiff_t column = PS_WAVE_AHEAD + chunk->time - lane;
+    ps_lane from;
+    from.alpha = ps_in_f32(window->alpha, image_row);
+    from.image = ps_in_u8(window->image, image_row);
+    from.start = window->start + PS_WORDS * window->start_width * start_row;
+    from.image_columns = window->image_columns + column;
+    from.start_columns = window->start_columns + column;
+    return from;
+}
+
+/* Slots first .. last - 1 of one lane from memory; `slots` and `words` are the lane's. */
+static void
+ps_enter_lane(const ps_lane *from, int image_u8, size_t row_end, float *restrict slots,
+              uint32_t *restrict words, ptrdiff_t plane, ptrdiff_t first, ptrdiff_t last)
+{
+    for (ptrdiff_t k = first; k < last; k++) {
+        const size_t x = from->image_columns[k];
+        const uint32_t *colours = from->start + PS_WORDS * (size_t)from->start_columns[k];
+        float *slot = slots + k * PS_PLANES * plane;
+        uint32_t *word = words + k * (1 + PS_WORDS) * plane;
+
+        slot[0] = from->alpha[x];
+        if (image_u8) {
+            word[0] = ps_rgb_word((const uint8_t *)from->image + 3 * x, x == row_end);
+        } else {
+            for (ptrdiff_t c = 0; c < 3; c++) {
+                slot[(1 + c) * plane] = ((const float *)from->image)[3 * x + (size_t)c];
+            }
+        }
+        for (ptrdiff_t c = 0; c < PS_WORDS; c++) {
+            word[(1 + c) * plane] = colours[c];
+        }
+    }
+}
+
+/* The same of four lanes at once, none of which comes to its image's last column. */
+static void
+ps_enter_four(const ps_lane *from, int image_u8, float *restrict slots, uint32_t *restrict words,
+              ptrdiff_t plane, ptrdiff_t first, ptrdiff_t last)
+{
+    const ps_lane a = from[0], b = from[1], c = from[2], d = from[3];
+
+    for (ptrdiff_t k = first; k < last; k++) {
+        const size_t xa = a.image_columns[k], xb = b.image_columns[k];
+        const size_t xc = c.image_columns[k], xd = d.image_columns[k];
+        float *slot = slots + k * PS_PLANES * plane;
+        uint32_t *word = words + k * (1 + PS_WORDS) * plane;
+
+        slot[0] = a.alpha[xa];
+        slot[1] = b.alpha[xb];
+        slot[2] = c.alpha[xc];
+        slot[3] = d.alpha[xd];
+        if (image_u8) {
+            word[0] = ps_rgb_word((const uint8_t *)a.image + 3 * xa, 0);
+            word[1] = ps_rgb_word((const uint8_t *)b.image + 3 * xb, 0);
+            word[2] = ps_rgb_word((const uint8_t *)c.image + 3 * xc, 0);
+            word[3] = ps_rgb_word((const uint8_t *)d.image + 3 * xd, 0);
+        } else {
+            ps_split4((const float *)a.image + 3 * xa, (const float *)b.image + 3 * xb,
+                      (const float *)c.image + 3 * xc, (const float *)d.image + 3 * xd,
+                      slot + PS_PLANE_IMAGE * plane, plane);
+        }
+        ps_split4(a.start + PS_WORDS * (size_t)a.start_columns[k],
+                  b.start + PS_WORDS * (size_t)b.start_columns[k],
+                  c.start + PS_WORDS * (size_t)c.start_columns[k],
+                  d.start + PS_WORDS * (size_t)d.start_columns[k], word + plane, plane);
+    }
+}
+
 /* Slots first .. last - 1 from memory. */
 static void
 ps_wave_enter(const ps_wave_impl *impl, const ps_chunk *chunk, const ps_window *window,
@@ -297,46 +445,22 @@ ps_wave_enter(const ps_wave_impl *impl, const ps_chunk *chunk, const ps_window *
     const ptrdiff_t plane = chunk->stride, step = PS_PLANES * plane;
     const ptrdiff_t word_step = (1 + PS_WORDS) * plane;
     const size_t row_end = window->image_width - 1;
-    const ptrdiff_t outer = chunk->row == 0 ? -1 : 0; /* first lane whose old colours are wanted */
+    ptrdiff_t lane = -2;
 
-    for (ptrdiff_t lane = -2; lane <= chunk->lanes; lane++) {
-        const size_t row = window->top + (size_t)ps_clamp_index(chunk->row + lane, chunk->height);
-        const size_t image_row = row * window->image_height / window->level_height;
-        const float *alpha = ps_in_f32(window->alpha, image_row);
-        const ptrdiff_t column = PS_WAVE_AHEAD + chunk->time - lane;
-        const uint32_t *restrict image_column = window->image_columns + column;
-        const uint32_t *restrict start_column = window->start_columns + column;
-        float *restrict to = chunk->slots + PS_WAVE_MARGIN + lane;
-        uint32_t *restrict to_words = words + PS_WAVE_MARGIN + lane;
-
-        if (window->image_u8) {
-            const uint8_t *image = ps_in_u8(window->image, image_row);
-            for (ptrdiff_t k = first; k < last; k++) {
-                const size_t x = image_column[k];
-                to[k * step] = alpha[x];
-                to_words[k * word_step] = ps_rgb_word(image + 3 * x, x == row_end);
+    while (lane <= chunk->lanes) {
+        float *slots = chunk->slots + PS_WAVE_MARGIN + lane;
+        uint32_t *lane_words = words + PS_WAVE_MARGIN + lane;
+        ps_lane from[4];
+        from[0] = ps_wave_lane(chunk, window, lane);
+        if (lane + 3 <= chunk->lanes && from[0].image_columns[last - 1] < row_end) {
+            for (ptrdiff_t i = 1; i < 4; i++) {
+                from[i] = ps_wave_lane(chunk, window, lane + i);
             }
+            ps_enter_four(from, window->image_u8, slots, lane_words, plane, first, last);
+            lane += 4;
         } else {
-            const float *image = ps_in_f32(window->image, image_row);
-            for (ptrdiff_t k = first; k < last; k++) {
-                const size_t x = image_column[k];
-                to[k * step] = alpha[x];
-                to[k * step + plane] = image[3 * x];
-                to[k * step + 2 * plane] = image[3 * x + 1];
-                to[k * step + 3 * plane] = image[3 * x + 2];
-            }
-        }
-        if (lane >= outer) {
-            const uint32_t *start = window->start
-                                    + PS_WORDS * window->start_width
-                                          * (row * window->start_height / window->level_height);
-            to_words += plane;
-            for (ptrdiff_t k = first; k < last; k++) {
-                const uint32_t *from = start + PS_WORDS * (size_t)start_column[k];
-                to_words[k * word_step] = from[0];
-                to_words[k * word_step + plane] = from[1];
-                to_words[k * word_step + 2 * plane] = from[2];
-            }
+            ps_enter_lane(from, window->image_u8, row_end, slots, lane_words, plane, first, last);
+            lane++;
         }
     }
     for (ptrdiff_t k = first; k < last; k++) {
@@ -392,42 +516,79 @@ ps_wave_hand(const ps_chunk *chunk, const ps_window *window)
     }
 }
 
-/* One row's pixels first .. last - 1 to memory; `slot` is the first's, `at` its place in the row. */
-static void
-ps_wave_leave_row(const ps_window *window, const float *slot, const uint32_t *words,
-                  ptrdiff_t plane, size_t row, size_t at, size_t n)
-{
-    const ptrdiff_t step = PS_PLANES * plane, word_step = (1 + PS_WORDS) * plane;
+/* Where a lane's pixels go. */
+typedef struct ps_target {
+    unsigned char *front; /* or, where there are any, the level's colours */
+    unsigned char *back;
+    ptrdiff_t first; /* slots of the lane that are kept */
+    ptrdiff_t last;
+} ps_target;
 
+/* `last` - `first` is 0 where the lane's row is not kept. front and back are slot 0's. */
+static ps_target
+ps_wave_target(const ps_chunk *chunk, const ps_window *window, ptrdiff_t lane, ptrdiff_t first,
+               ptrdiff_t last)
+{
+    const ptrdiff_t row = chunk->row + lane - (ptrdiff_t)window->keep_top;
+    const ptrdiff_t left = (ptrdiff_t)window->keep_left;
+    const ptrdiff_t right = left + (ptrdiff_t)window->keep_width;
+    const ptrdiff_t time = chunk->time - lane; /* slot k is at column time + k */
+    ps_target to = {NULL, NULL, first, first};
+
+    if (row < 0 || row >= (ptrdiff_t)window->keep_height) {
+        return to;
+    }
+    to.first = left - time > first ? left - time : first;
+    to.last = right - time < last ? right - time : last;
+    if (to.first >= to.last) {
+        to.last = to.first = first;
+        return to;
+    }
+    const size_t to_row = window->to_row + (size_t)row;
+    const ptrdiff_t at = (ptrdiff_t)window->to_column + time - left; /* slot 0's column */
     if (window->colours != NULL) {
-        uint32_t *to = window->colours + PS_WORDS * (row * window->to_width + at);
-        for (size_t i = 0; i < n; i++, words += word_step, to += PS_WORDS) {
-            to[0] = words[plane];
-            to[1] = words[2 * plane];
-            to[2] = words[3 * plane];
+        to.front = (unsigned char *)(window->colours + PS_WORDS * window->to_width * to_row);
+        to.front += at * (ptrdiff_t)(PS_WORDS * sizeof(uint32_t));
+        return to;
+    }
+    const ptrdiff_t pixel = window->image_u8 ? 3 : 3 * (ptrdiff_t)sizeof(float);
+    to.front = ps_out_u8(window->foreground, to_row) + at * pixel;
+    if (window->background.data != NULL) {
+        to.back = ps_out_u8(window->background, to_row) + at * pixel;
+    }
+    return to;
+}
+
+/* Slots first .. last - 1 of `lanes` lanes, 1 or 4, of one kind: three values, `plane` apart. */
+static void
+ps_leave_threes(const ps_target *to, int lanes, int back, const void *slots, ptrdiff_t plane,
+                ptrdiff_t step, ptrdiff_t first, ptrdiff_t last)
+{
+    for (ptrdiff_t k = first; k < last; k++) {
+        const uint32_t *from = (const uint32_t *)slots + k * step;
+        unsigned char *at[4];
+        for (int lane = 0; lane < lanes; lane++) {
+            at[lane] = (back ? to[lane].back : to[lane].front) + 12 * k;
         }
-    } else if (window->image_u8) {
-        uint8_t *front = ps_out_u8(window->foreground, row) + 3 * at;
-        for (size_t i = 0; i < n; i++, words += word_step, front += 3) {
-            front[0] = (uint8_t)(*words & 0xFF);
-            front[1] = (uint8_t)(*words >> 8 & 0xFF);
-            front[2] = (uint8_t)(*words >> 16 & 0xFF);
+        if (lanes == 4) {
+            ps_join4(from, plane, at[0], at[1], at[2], at[3]);
+        } else {
+            memcpy(at[0], from, sizeof *from);
+            memcpy(at[0] + 4, from + plane, sizeof *from);
+            memcpy(at[0] + 8, from + 2 * plane, sizeof *from);
         }
-    } else {
-        float *front = ps_out_f32(window->foreground, row) + 3 * at;
-        for (size_t i = 0; i < n; i++) {
-            front[3 * i] = slot[(ptrdiff_t)i * step];
-            front[3 * i + 1] = slot[(ptrdiff_t)i * step + plane];
-            front[3 * i + 2] = slot[(ptrdiff_t)i * step + 2 * plane];
-        }
-        if (window->background.data != NULL) {
-            float *back = ps_out_f32(window->background, row) + 3 * at;
-            for (size_t i = 0; i < n; i++) {
-                back[3 * i] = slot[(ptrdiff_t)i * step + 3 * plane];
-                back[3 * i + 1] = slot[(ptrdiff_t)i * step + 4 * plane];
-                back[3 * i + 2] = slot[(ptrdiff_t)i * step + 5 * plane];
-            }
-        }
+    }
+}
+
+static void
+ps_leave_bytes(const ps_target *to, const uint32_t *words, ptrdiff_t step)
+{
+    for (ptrdiff_t k = to->first; k < to->last; k++) {
+        const uint32_t word = words[k * step];
+        unsigned char *at = to->front + 3 * k;
+        at[0] = (unsigned char)(word & 0xFF);
+        at[1] = (unsigned char)(word >> 8 & 0xFF);
+        at[2] = (unsigned char)(word >> 16 & 0xFF);
     }
 }
 
@@ -439,27 +600,41 @@ ps_wave_leave(const ps_wave_impl *impl, const ps_chunk *chunk, const ps_window *
     const ptrdiff_t plane = chunk->stride, step = PS_PLANES * plane;
     const ptrdiff_t word_step = (1 + PS_WORDS) * plane;
     const ptrdiff_t base = ps_wave_base(window->sweeps), last = first + PS_WAVE_STEPS;
-    const ptrdiff_t left = (ptrdiff_t)window->keep_left;
-    const ptrdiff_t right = left + (ptrdiff_t)window->keep_width;
+    const int bytes = window->colours == NULL && window->image_u8;
 
     for (ptrdiff_t k = first; k < last; k++) {
         const float *planes = chunk->slots + k * step + from * plane;
         if (window->colours != NULL) {
             impl->pack_colours(planes, words + k * word_step + plane);
-        } else if (window->image_u8) {
+        } else if (bytes) {
             impl->pack_rgb(planes, words + k * word_step);
         }
     }
-    for (ptrdiff_t lane = base; lane < base + chunk->lanes; lane++) {
-        const ptrdiff_t row = chunk->row + lane - (ptrdiff_t)window->keep_top;
-        const ptrdiff_t time = chunk->time - lane; /* slot k is at column time + k */
-        const ptrdiff_t k0 = left - time > first ? left - time : first;
-        const ptrdiff_t k1 = right - time < last ? right - time : last;
-        if (row >= 0 && row < (ptrdiff_t)window->keep_height && k0 < k1) {
-            ps_wave_leave_row(
-                window, chunk->slots + k0 * step + from * plane + PS_WAVE_MARGIN + lane,
-                words + k0 * word_step + PS_WAVE_MARGIN + lane, plane, window->to_row + (size_t)row,
-                window->to_column + (size_t)(time + k0 - left), (size_t)(k1 - k0));
+    for (ptrdiff_t group = base; group < base + chunk->lanes; group += 4) {
+        ps_target to[4];
+        int whole = 1;
+        for (ptrdiff_t i = 0; i < 4; i++) {
+            to[i] = ps_wave_target(chunk, window, group + i, first, last);
+            whole = whole && to[i].first == first && to[i].last == last;
+        }
+        const ptrdiff_t lane = PS_WAVE_MARGIN + group;
+        const ptrdiff_t turns = whole ? 1 : 4;
+        for (ptrdiff_t i = 0; i < 4 && bytes; i++) {
+            ps_leave_bytes(&to[i], words + lane + i, word_step);
+        }
+        for (ptrdiff_t i = 0; i < turns && !bytes; i++) {
+            const float *planes = chunk->slots + from * plane + lane + i;
+            const int lanes = whole ? 4 : 1;
+            if (window->colours != NULL) {
+                ps_leave_threes(to + i, lanes, 0, words + plane + lane + i, plane, word_step,
+                                to[i].first, to[i].last);
+                continue;
+            }
+            ps_leave_threes(to + i, lanes, 0, planes, plane, step, to[i].first, to[i].last);
+            if (window->background.data != NULL) {
+                ps_leave_threes(to + i, lanes, 1, planes + 3 * plane, plane, step, to[i].first,
+                                to[i].last);
+            }
         }
     }
 }
