@@ -411,8 +411,8 @@ ps_start_colours(ps_multilevel_job *job)
         colours[3 + c] = (float)(sums[4 + c] / (sums[7] > 0.0 ? sums[7] : 1.0));
     }
     for (size_t word = 0; word < PS_WORDS; word++) {
-        job->start[word] =
-            ps_round_u16(colours[2 * word]) | ps_round_u16(colours[2 * word + 1]) << 16;
+        job->start[word] = ps_round_colour(ps_clamp01(colours[2 * word]), 65535.0f)
+                           | ps_round_colour(ps_clamp01(colours[2 * word + 1]), 65535.0f) << 16;
     }
     for (size_t i = job->levels; i > job->base + 1; i--) {
         ps_mark_tiles(&job->level[i], &job->level[i - 1]);
@@ -549,9 +549,9 @@ ps_known_row(const ps_multilevel_job *job, const uint32_t *colours, size_t from,
             continue;
         }
         const uint32_t *words = colours + PS_WORDS * column;
-        known[x] = (uint32_t)ps_round_u8(255.0f * ps_u16_value(words[0]))
-                   | (uint32_t)ps_round_u8(255.0f * ps_u16_value(words[0] >> 16)) << 8
-                   | (uint32_t)ps_round_u8(255.0f * ps_u16_value(words[1])) << 16;
+        known[x] = ps_round_colour(ps_u16_value(words[0]), 255.0f)
+                   | ps_round_colour(ps_u16_value(words[0] >> 16), 255.0f) << 8
+                   | ps_round_colour(ps_u16_value(words[1]), 255.0f) << 16;
         last = column;
     }
 }

@@ -114,9 +114,9 @@ PS_INLINE void
 ps_pack_rgb(const float *planes, uint32_t *words, ptrdiff_t stride)
 {
     for (ptrdiff_t i = 0; i < stride; i++) {
-        const uint32_t r = ps_round_u8(255.0f * ps_clamp01(planes[i]));
-        const uint32_t g = ps_round_u8(255.0f * ps_clamp01(planes[stride + i]));
-        const uint32_t b = ps_round_u8(255.0f * ps_clamp01(planes[2 * stride + i]));
+        const uint32_t r = ps_round_colour(planes[i], 255.0f);
+        const uint32_t g = ps_round_colour(planes[stride + i], 255.0f);
+        const uint32_t b = ps_round_colour(planes[2 * stride + i], 255.0f);
         words[i] = r | g << 8 | b << 16;
     }
 }
@@ -140,7 +140,8 @@ ps_pack_colours(const float *planes, uint32_t *words, ptrdiff_t stride)
     for (ptrdiff_t word = 0; word < PS_WORDS; word++) {
         const float *from = planes + 2 * word * stride;
         for (ptrdiff_t i = 0; i < stride; i++) {
-            words[word * stride + i] = ps_round_u16(from[i]) | ps_round_u16(from[stride + i]) << 16;
+            words[word * stride + i] = ps_round_colour(from[i], 65535.0f)
+                                       | ps_round_colour(from[stride + i], 65535.0f) << 16;
         }
     }
 }

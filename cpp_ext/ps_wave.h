@@ -128,14 +128,15 @@ ps_rgb_word(const uint8_t *rgb, int last)
     return (uint32_t)rgb[0] | (uint32_t)rgb[1] << 8 | (uint32_t)rgb[2] << 16;
 }
 
-/* A colour in [0, 1] as 16 bits, NaN as 0. */
+/* A colour, in [0, 1] or NaN, as 0 .. most; NaN as 0. The choice is a mask, so that compilers make no
+ * branch of it and vectorise. */
 static inline uint32_t
-ps_round_u16(float x)
+ps_round_colour(float x, float most)
 {
-    const float shifted = 65535.0f * ps_clamp01(x) + 12582912.0f; /* as ps_round_u8 */
+    const float shifted = most * x + 12582912.0f; /* as ps_round_u8 */
     uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
-    return bits & 0xFFFF;
+    return bits & 0xFFFF & (0u - (uint32_t)(x > 0.0f));
 }
 
 #endif
