@@ -16,56 +16,87 @@ ps_py_count(Py_ssize_t value, const char *name, Py_ssize_t low)
     return 0;
 }
 
+static ps_colour_in
+ps_py_colours(const ps_array *array)
+{
+    ps_colour_in colours;
+    colours.rows = ps_array_in(array);
+    colours.u8 = array->view.itemsize == 1;
+    return colours;
+}
+
 PyObject *
 ps_py_blur_fusion(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"image",          "alpha", "foreground", "background", "foreground_out",
-                            "background_out", "size",  "isa",        NULL};
+    static char *names[] = {
+        "image", "alpha", "foreground", "background", "foreground_out", "background_out", "size",
+        "first", "last",  "isa",        NULL};
     PyObject *image_obj, *alpha_obj, *foreground_obj, *background_obj;
     PyObject *foreground_out_obj, *background_out_obj, *result = NULL;
     const char *isa = NULL;
     unsigned allowed;
     int status;
-    Py_ssize_t size;
+    Py_ssize_t size, first, last;
     ps_array image = {0}, alpha = {0}, foreground = {0}, background = {0};
     ps_array foreground_out = {0}, background_out = {0};
+    ps_blur_task task;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOn|$z:blur_fusion", names, &image_obj,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOnnn|$z:blur_fusion", names, &image_obj,
                                      &alpha_obj, &foreground_obj, &background_obj,
-                                     &foreground_out_obj, &background_out_obj, &size, &isa)
+                                     &foreground_out_obj, &background_out_obj, &size, &first, &last,
+                                     &isa)
         || ps_py_allowed(module, isa, &allowed) < 0 || ps_py_count(size, "size", 1) < 0) {
         return NULL;
     }
     const Py_ssize_t any[] = {PS_ANY, PS_ANY, 3};
-    if (ps_array_get(&image, image_obj, "image", 'f', 3, any, PS_READ) < 0
+    const int whole = background_out_obj != Py_None;
+    if (ps_array_get(&image, image_obj, "image", 'a', 3, any, PS_READ) < 0
         || ps_array_get(&alpha, alpha_obj, "alpha", 'f', 2, image.shape, PS_READ) < 0
-        || ps_array_get(&foreground, foreground_obj, "foreground", 'f', 3, image.shape, PS_READ) < 0
-        || ps_array_get(&background, background_obj, "background", 'f', 3, image.shape, PS_READ) < 0
-        || ps_array_get(&foreground_out, foreground_out_obj, "foreground_out", 'f', 3, image.shape,
+        || ps_array_get(&foreground, foreground_obj, "foreground", 'a', 3, image.shape, PS_READ) < 0
+        || ps_array_get(&background, background_obj, "background", 'a', 3, image.shape, PS_READ) < 0
+        || ps_array_get(&foreground_out, foreground_out_obj, "foreground_out", 'a', 3, image.shape,
                         PS_WRITE)
                < 0
-        || ps_array_get(&background_out, background_out_obj, "background_out", 'f', 3, image.shape,
-                        PS_WRITE)
-               < 0) {
+        || (whole
+            && ps_array_get(&background_out, background_out_obj, "background_out", 'f', 3,
+                            image.shape, PS_WRITE)
+                   < 0)) {
         goto done;
     }
     const ps_array *inputs[] = {&image, &alpha, &foreground, &background};
     for (size_t i = 0; i < 4; i++) {
         if (ps_array_apart(&foreground_out, inputs[i], 0) < 0
-            || ps_array_apart(&background_out, inputs[i], 0) < 0) {
+            || (whole && ps_array_apart(&background_out, inputs[i], 0) < 0)) {
             goto done;
         }
     }
-    if (ps_array_apart(&foreground_out, &background_out, 0) < 0) {
+    if (whole && ps_array_apart(&foreground_out, &background_out, 0) < 0) {
+        goto done;
+    }
+    if (first < 0 || last <= first || last > image.shape[0]) {
+        PyErr_Format(PyExc_ValueError, "first, last: expected rows of 0 to %zd, got %zd to %zd",
+                     image.shape[0], first, last);
         goto done;
     }
     const ps_blur_fusion_impl *impl = PS_PY_PICK(ps_blur_fusion_impls, allowed);
+    memset(&task, 0, sizeof task);
+    task.image = ps_py_colours(&image);
+    task.alpha = ps_array_in(&alpha);
+    task.foreground = ps_py_colours(&foreground);
+    task.background = ps_py_colours(&background);
+    task.foreground_out = ps_array_out(&foreground_out);
+    task.foreground_u8 = foreground_out.view.itemsize == 1;
+    if (whole) {
+        task.background_out = ps_array_out(&background_out);
+    }
+    task.height = (size_t)image.shape[0];
+    task.width = (size_t)image.shape[1];
+    task.size = (size_t)size;
+    task.first = (size_t)first;
+    task.last = (size_t)last;
 
     Py_BEGIN_ALLOW_THREADS
-    status = ps_blur_fusion(impl, ps_array_in(&image), ps_array_in(&alpha),
-                            ps_array_in(&foreground), ps_array_in(&background),
-                            ps_array_out(&foreground_out), ps_array_out(&background_out),
-                            (size_t)image.shape[0], (size_t)image.shape[1], (size_t)size);
+    status = ps_blur_fusion(impl, &task);
     Py_END_ALLOW_THREADS
 
     result = status == 0 ? Py_NewRef(Py_None) : PyErr_NoMemory();

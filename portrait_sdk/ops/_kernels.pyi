@@ -45,13 +45,15 @@ def composite(
 def premultiply(straight: Cutout, out: Cutout, *, isa: str | None = None) -> None: ...
 def unpremultiply(premultiplied: Cutout, out: Cutout, *, isa: str | None = None) -> None: ...
 def blur_fusion(
-    image: ImageF32,
+    image: Image | ImageF32,
     alpha: AlphaF32,
-    foreground: ImageF32,
-    background: ImageF32,
-    foreground_out: ImageF32,
-    background_out: ImageF32,
+    foreground: Image | ImageF32,
+    background: Image | ImageF32,
+    foreground_out: Image | ImageF32,
+    background_out: ImageF32 | None,
     size: int,
+    first: int,
+    last: int,
     *,
     isa: str | None = None,
 ) -> None: ...

@@ -170,13 +170,15 @@ def unpremultiply(premultiplied: Cutout, out: Cutout) -> None:
 
 
 def blur_fusion(
-    image: ImageF32,
+    image: Image | ImageF32,
     alpha: AlphaF32,
-    foreground: ImageF32,
-    background: ImageF32,
-    foreground_out: ImageF32,
-    background_out: ImageF32,
+    foreground: Image | ImageF32,
+    background: Image | ImageF32,
+    foreground_out: Image | ImageF32,
+    background_out: ImageF32 | None,
     size: int,
+    first: int,
+    last: int,
 ) -> None:
     """One pass of blur fusion: alpha-weighted box means, then the composition's residual.
 
@@ -186,21 +188,33 @@ def blur_fusion(
     ``B_out = B'``.
 
     Args:
-        image: float32 (H, W, 3) in [0, 1].
+        image: float32 (H, W, 3) in [0, 1], or uint8.
         alpha: float32 (H, W) in [0, 1].
-        foreground: float32 (H, W, 3), the estimate so far (``image`` in the first pass).
-        background: float32 (H, W, 3), likewise.
-        foreground_out: float32 (H, W, 3), written.
-        background_out: float32 (H, W, 3), written.
+        foreground: As ``image``: the estimate so far (``image`` in the first pass).
+        background: Likewise.
+        foreground_out: float32 or uint8 (H, W, 3), written.
+        background_out: float32 (H, W, 3), written; None: not wanted.
         size: Side of the box in pixels, at least 1.
+        first: Of the rows that are written.
+        last: The row after them.
     """
     a = alpha[..., None]
+    photo = _as_f32(image)
     weight = _box_mean(a, size)
-    front = _box_mean(foreground * a, size) / (weight + _EPSILON)
-    back = _box_mean(background * (1 - a), size) / ((1 - weight) + _EPSILON)
-    residual = image - a * front - (1 - a) * back
-    foreground_out[...] = np.clip(front + a * residual, 0, 1)
-    background_out[...] = back
+    front = _box_mean(_as_f32(foreground) * a, size) / (weight + _EPSILON)
+    back = _box_mean(_as_f32(background) * (1 - a), size) / ((1 - weight) + _EPSILON)
+    residual = photo - a * front - (1 - a) * back
+    fused = np.clip(front + a * residual, 0, 1)[first:last]
+    if foreground_out.dtype == np.uint8:
+        foreground_out[first:last] = np.rint(np.float32(255) * _clamped(fused)).astype(np.uint8)
+    else:
+        foreground_out[first:last] = fused
+    if background_out is not None:
+        background_out[first:last] = back[first:last]
+
+
+def _as_f32(image: Image | ImageF32) -> ImageF32:
+    return image * np.float32(1 / 255) if image.dtype == np.uint8 else image
 
 
 def _box_mean(array: F32Array, size: int) -> F32Array:
@@ -269,10 +283,10 @@ def multilevel(
     small = [max(size) <= small_size for size in sizes]
     sweeps = [small_iterations if few else big_iterations for few in small]
     tiled = [
-        0 < level and levels - level < tiled_levels and not small[level] and sweeps[level] <= _PAIR
+        level > 0 and levels - level < tiled_levels and not small[level] and sweeps[level] <= _PAIR
         for level in range(levels + 1)
     ]
-    photo = image * np.float32(1 / 255) if image.dtype == np.uint8 else image
+    photo = _as_f32(image)
     step = 1 + min(height, width) // _MEAN_SIDE if any(tiled) else 1
     thin_photo, thin_alpha = photo[::step, ::step], alpha[::step, ::step]
     front_mean = _mean_where(thin_photo, thin_alpha > 0.9)  # noqa: PLR2004 - the paper's

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 
 from portrait_sdk.errors import ImageError, OptionError
-from portrait_sdk.ops import kernels
+from portrait_sdk.ops import kernels, threads
 from portrait_sdk.types import require
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ _TILED_LEVELS = 2  # of multilevel-fast: 15/16 of the pixels
 _BLUR_FUSION_BOXES = (90, 6)  # px, the two passes of Forte 2021
 
 
-def estimate_foreground(
-    image: Image | ImageF32, alpha: AlphaF32, method: Method = DEFAULT
-) -> Any:  # noqa: ANN401 - the dtype of ``image``
+def estimate_foreground(image: Image | ImageF32, alpha: AlphaF32, method: Method = DEFAULT) -> Any:  # noqa: ANN401 - the dtype of ``image``
     """Estimate the foreground colour of every pixel.
 
     Args:
@@ -70,16 +68,17 @@ def estimate_foreground(
         return kernels.multilevel(
             image, alpha, **_PYMATTINGS, tiled_levels=tiled, background=False
         )[0]
+    if method == "blur-fusion":
+        front, back = image, image
+        for size in _BLUR_FUSION_BOXES:
+            front, back = kernels.blur_fusion(
+                image, alpha, front, back, size, last=size == _BLUR_FUSION_BOXES[-1]
+            )
+        return front
     if image.dtype == np.uint8:
-        photo = image.astype(np.float32)
-        photo *= np.float32(1 / 255)
-    else:
-        photo = cast("ImageF32", image)
-    front = _closed_form(photo, alpha) if method == "closed-form" else blur_fusion(photo, alpha)[0]
-    if image.dtype == np.uint8:
-        front *= np.float32(255)
-        return np.rint(front, out=front).astype(np.uint8)
-    return front
+        colours = _closed_form(image * np.float32(1 / 255), alpha)
+        return np.rint(colours * np.float32(255)).astype(np.uint8)
+    return _closed_form(cast("ImageF32", image), alpha)
 
 
 def multilevel(
@@ -177,6 +176,13 @@ def _closed_form(image: ImageF32, alpha: AlphaF32) -> ImageF32:
 
 
 def _check_range(array: Any, name: str) -> None:  # noqa: ANN401 - float32 array
-    low, high = float(array.min()), float(array.max())
+    bounds: list[tuple[float, float]] = []
+
+    def band(first: int, last: int) -> None:
+        rows = array[first:last]
+        bounds.append((float(rows.min()), float(rows.max())))
+
+    threads.over_rows(len(array), array[0].nbytes, band)
+    low, high = float(np.min(bounds)), float(np.max(bounds))
     if not (low >= 0 and high <= 1):  # also false for NaN
         raise ImageError(f"{name}: expected values in [0, 1], got {low:g} to {high:g}")

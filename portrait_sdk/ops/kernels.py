@@ -155,13 +155,38 @@ def unpremultiply(premultiplied: Cutout) -> Cutout:
 
 
 def blur_fusion(
-    image: ImageF32, alpha: AlphaF32, foreground: ImageF32, background: ImageF32, size: int
-) -> tuple[ImageF32, ImageF32]:
-    """One pass of blur fusion with boxes of ``size`` pixels: new foreground and background."""
+    image: Image | ImageF32,
+    alpha: AlphaF32,
+    foreground: Image | ImageF32,
+    background: Image | ImageF32,
+    size: int,
+    *,
+    last: bool = False,
+) -> tuple[Any, Any]:
+    """One pass of blur fusion with boxes of ``size`` pixels.
+
+    Returns:
+        New foreground and background, float32; of the ``last`` pass the foreground as ``image``,
+        and None.
+    """
     image, alpha = _dense(image), _dense(alpha)
-    front, back = np.empty_like(image), np.empty_like(image)
-    _run.blur_fusion(image, alpha, _dense(foreground), _dense(background), front, back, size)
+    foreground, background = _dense(foreground), _dense(background)
+    height = image.shape[0]
+    front = np.empty(image.shape, image.dtype if last else np.float32)
+    back = None if last else np.empty(image.shape, np.float32)
+    # Sums restart in every band: its rows, not the number of threads, say how they round.
+    bands = iter(range(0, height, height if ISA == "numpy" else _BLUR_ROWS))
+
+    def work() -> None:
+        for first in bands:
+            end = height if ISA == "numpy" else min(first + _BLUR_ROWS, height)
+            _run.blur_fusion(image, alpha, foreground, background, front, back, size, first, end)
+
+    threads.together(-(-height // _BLUR_ROWS), work)
     return front, back
+
+
+_BLUR_ROWS = 512
 
 
 def multilevel(
