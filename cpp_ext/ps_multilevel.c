@@ -521,15 +521,22 @@ ps_fill_floats(const ps_multilevel_job *job, size_t y, const uint32_t *colours, 
     float *front = ps_out_f32(job->task.foreground, y);
     float *back = job->task.background.data != NULL ? ps_out_f32(job->task.background, y) : NULL;
 
+    size_t last = SIZE_MAX;
+    float guess[PS_COLOURS] = {0.0f};
     for (size_t x = from; x < to; x++) {
-        const uint32_t *words = colours + PS_WORDS * ps_base_column(job, x);
+        const size_t column = ps_base_column(job, x);
         const int solid = alpha[x] > 0.5f;
+        if (column != last && (!solid || back != NULL)) {
+            const uint32_t *words = colours + PS_WORDS * column;
+            for (size_t c = 0; c < PS_COLOURS; c++) {
+                guess[c] = ps_u16_value(words[c / 2] >> 16 * (c % 2));
+            }
+            last = column;
+        }
         for (size_t c = 0; c < 3; c++) {
-            const float f = ps_u16_value(words[c / 2] >> 16 * (c % 2));
-            const float b = ps_u16_value(words[(3 + c) / 2] >> 16 * ((3 + c) % 2));
-            front[3 * x + c] = solid ? image[3 * x + c] : f;
+            front[3 * x + c] = solid ? image[3 * x + c] : guess[c];
             if (back != NULL) {
-                back[3 * x + c] = solid ? b : image[3 * x + c];
+                back[3 * x + c] = solid ? guess[3 + c] : image[3 * x + c];
             }
         }
     }
