@@ -214,7 +214,9 @@ def blur_fusion(
 
 
 def _as_f32(image: Image | ImageF32) -> ImageF32:
-    return image * np.float32(1 / 255) if image.dtype == np.uint8 else image
+    if image.dtype == np.uint8:
+        return np.asarray(image * np.float32(1 / 255), np.float32)
+    return cast("ImageF32", image)
 
 
 def _box_mean(array: F32Array, size: int) -> F32Array:
@@ -331,16 +333,17 @@ def multilevel(
 
 
 def _in_16_bits(colours: F32Array) -> F32Array:
-    return np.rint(np.float32(65535) * _clamped(colours)) * np.float32(1 / 65535)
+    steps = np.rint(np.float32(65535) * _clamped(colours))
+    return np.asarray(steps * np.float32(1 / 65535), np.float32)
 
 
 def _runs_of_tiles(
     alpha: AlphaF32, sizes: list[tuple[int, int]], tiled: list[bool]
 ) -> list[list[tuple[int, int, int, int]]]:
     """Per level (top, bottom, left, right) of each run of tiles in a row that is to be solved."""
-    unknown = (alpha > _KNOWN) & (alpha < np.float32(1) - _KNOWN)
+    unknown = np.asarray((alpha > _KNOWN) & (alpha < np.float32(1) - _KNOWN))
     runs: list[list[tuple[int, int, int, int]]] = [[] for _ in sizes]
-    wanted = unknown  # pixels; a tile with one of them is solved
+    wanted: Any = unknown  # pixels, bool; a tile with one of them is solved
     for level in reversed(range(len(sizes))):
         if not tiled[level]:
             break
