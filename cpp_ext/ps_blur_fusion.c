@@ -225,78 +225,156 @@ ps_mirror(ptrdiff_t i, size_t n)
     return (size_t)(at < (ptrdiff_t)n ? at : period - at);
 }
 
-/* How often each of n samples lies in the box around sample 0. */
+/* How often each of n samples lies in the box around sample `centre`. */
 static void
-ps_box_counts(size_t size, size_t n, double *counts)
+ps_box_counts(size_t size, size_t centre, size_t n, double *counts)
 {
     const size_t period = n > 1 ? 2 * (n - 1) : 1;
     const double rounds = (double)(size / period);
+    const ptrdiff_t first = (ptrdiff_t)centre - (ptrdiff_t)(size / 2);
 
     for (size_t i = 0; i < n; i++) { /* whole periods hold the ends once, the others twice */
         counts[i] = i == 0 || i + 1 == n ? rounds : 2.0 * rounds;
     }
     for (size_t i = 0; i < size % period; i++) {
-        counts[ps_mirror((ptrdiff_t)i - (ptrdiff_t)(size / 2), n)] += 1.0;
+        counts[ps_mirror(first + (ptrdiff_t)i, n)] += 1.0;
+    }
+}
+
+/* One pass ----------------------------------------------------------------------------------- */
+
+/* Rows of floats that bytes are turned into, and what nobody wants is written to. */
+enum {
+    PS_ROW_IMAGE,
+    PS_ROW_ENTER, /* foreground, background */
+    PS_ROW_LEAVE = PS_ROW_ENTER + 2,
+    PS_ROW_FRONT_OUT = PS_ROW_LEAVE + 2,
+    PS_ROW_BACK_OUT,
+    PS_ROWS
+};
+
+typedef struct ps_blur_work {
+    double *sums;
+    double *rows;    /* of the box around the first row */
+    double *columns; /* of the box around column 0 */
+    size_t *enter;
+    size_t *leave;
+    float *row[PS_ROWS];
+} ps_blur_work;
+
+static const float *
+ps_colour_row(ps_colour_in colours, size_t y, size_t width, float *row)
+{
+    if (!colours.u8) {
+        return ps_in_f32(colours.rows, y);
+    }
+    const uint8_t *bytes = ps_in_u8(colours.rows, y);
+    for (size_t i = 0; i < 3 * width; i++) {
+        row[i] = (float)bytes[i] * (1.0f / 255.0f);
+    }
+    return row;
+}
+
+/* Row y's foreground, background and alpha. */
+static void
+ps_blur_rows(const ps_blur_task *task, float *const *spare, size_t y, const float **rows)
+{
+    const int same = task->foreground.rows.data == task->background.rows.data
+                     && task->foreground.rows.stride == task->background.rows.stride;
+    rows[0] = ps_colour_row(task->foreground, y, task->width, spare[0]);
+    rows[1] = same ? rows[0] : ps_colour_row(task->background, y, task->width, spare[1]);
+    rows[2] = ps_in_f32(task->alpha, y);
+}
+
+static void
+ps_blur_leave(const ps_blur_task *task, const float *front, size_t y)
+{
+    if (task->foreground_u8) {
+        uint8_t *bytes = ps_out_u8(task->foreground_out, y);
+        for (size_t i = 0; i < 3 * task->width; i++) {
+            bytes[i] = ps_round_u8(255.0f * ps_clamp01(front[i]));
+        }
+    }
+}
+
+static void
+ps_blur_run(const ps_blur_fusion_impl *impl, const ps_blur_task *task, const ps_blur_work *work)
+{
+    const size_t height = task->height, width = task->width, size = task->size;
+    const ptrdiff_t before = (ptrdiff_t)(size / 2);
+    const ptrdiff_t after = (ptrdiff_t)size - 1 - before;
+    const double share = 1.0 / ((double)size * (double)size);
+    const float *rows[3];
+
+    ps_box_counts(size, task->first, height, work->rows);
+    ps_box_counts(size, 0, width, work->columns);
+    for (size_t x = 0; x < width; x++) {
+        work->enter[x] = ps_mirror((ptrdiff_t)x + after, width);
+        work->leave[x] = ps_mirror((ptrdiff_t)x - before - 1, width);
+    }
+    memset(work->sums, 0, width * 8 * sizeof *work->sums);
+    for (size_t y = 0; y < height; y++) {
+        if (work->rows[y] > 0.0) {
+            ps_blur_rows(task, work->row + PS_ROW_ENTER, y, rows);
+            impl->add(rows[0], rows[1], rows[2], work->rows[y], work->sums, width);
+        }
+    }
+    for (size_t y = task->first; y < task->last; y++) {
+        double start[8] = {0.0};
+        if (y > task->first) { /* one row comes in, one goes out */
+            const float *leaving[3];
+            ps_blur_rows(task, work->row + PS_ROW_ENTER, ps_mirror((ptrdiff_t)y + after, height),
+                         rows);
+            ps_blur_rows(task, work->row + PS_ROW_LEAVE,
+                         ps_mirror((ptrdiff_t)y - before - 1, height), leaving);
+            impl->move(rows, leaving, work->sums, width);
+        }
+        for (size_t x = 0; x < width; x++) {
+            for (size_t c = 0; c < 8 && work->columns[x] > 0.0; c++) {
+                start[c] += work->columns[x] * work->sums[8 * x + c];
+            }
+        }
+        float *front =
+            task->foreground_u8 ? work->row[PS_ROW_FRONT_OUT] : ps_out_f32(task->foreground_out, y);
+        float *back = task->background_out.data == NULL ? work->row[PS_ROW_BACK_OUT]
+                                                        : ps_out_f32(task->background_out, y);
+        impl->fuse(work->sums, start, work->enter, work->leave, share,
+                   ps_colour_row(task->image, y, width, work->row[PS_ROW_IMAGE]),
+                   ps_in_f32(task->alpha, y), front, back, width);
+        ps_blur_leave(task, front, y);
     }
 }
 
 int
-ps_blur_fusion(const ps_blur_fusion_impl *impl, ps_in image, ps_in alpha, ps_in foreground,
-               ps_in background, ps_out foreground_out, ps_out background_out, size_t height,
-               size_t width, size_t size)
+ps_blur_fusion(const ps_blur_fusion_impl *impl, const ps_blur_task *task)
 {
-    const ptrdiff_t before = (ptrdiff_t)(size / 2);
-    const ptrdiff_t after = (ptrdiff_t)size - 1 - before;
-    const double share = 1.0 / ((double)size * (double)size);
+    const size_t width = task->width;
+    ps_blur_work work;
     int status = -1;
-    double *sums = ps_alloc(width, 8 * sizeof *sums);
-    double *rows = ps_alloc(height, sizeof *rows);
-    double *columns = ps_alloc(width, sizeof *columns);
-    size_t *enter = ps_alloc(width, sizeof *enter);
-    size_t *leave = ps_alloc(width, sizeof *leave);
 
-    if (sums == NULL || rows == NULL || columns == NULL || enter == NULL || leave == NULL) {
-        goto done;
+    memset(&work, 0, sizeof work);
+    work.sums = ps_alloc(width, 8 * sizeof *work.sums);
+    work.rows = ps_alloc(task->height, sizeof *work.rows);
+    work.columns = ps_alloc(width, sizeof *work.columns);
+    work.enter = ps_alloc(width, sizeof *work.enter);
+    work.leave = ps_alloc(width, sizeof *work.leave);
+    int missing = work.sums == NULL || work.rows == NULL || work.columns == NULL
+                  || work.enter == NULL || work.leave == NULL;
+    for (size_t i = 0; i < PS_ROWS; i++) {
+        work.row[i] = ps_alloc(width, 3 * sizeof *work.row[i]);
+        missing = missing || work.row[i] == NULL;
     }
-    ps_box_counts(size, height, rows);
-    ps_box_counts(size, width, columns);
-    for (size_t x = 0; x < width; x++) {
-        enter[x] = ps_mirror((ptrdiff_t)x + after, width);
-        leave[x] = ps_mirror((ptrdiff_t)x - before - 1, width);
+    if (!missing) {
+        ps_blur_run(impl, task, &work);
+        status = 0;
     }
-    memset(sums, 0, width * 8 * sizeof *sums);
-    for (size_t y = 0; y < height; y++) {
-        if (rows[y] > 0.0) {
-            impl->add(ps_in_f32(foreground, y), ps_in_f32(background, y), ps_in_f32(alpha, y),
-                      rows[y], sums, width);
-        }
+    for (size_t i = 0; i < PS_ROWS; i++) {
+        free(work.row[i]);
     }
-
-    for (size_t y = 0; y < height; y++) {
-        double start[8] = {0.0};
-        if (y > 0) {
-            const size_t in = ps_mirror((ptrdiff_t)y + after, height);
-            const size_t out = ps_mirror((ptrdiff_t)y - before - 1, height);
-            const float *entering[3] = {ps_in_f32(foreground, in), ps_in_f32(background, in),
-                                        ps_in_f32(alpha, in)};
-            const float *leaving[3] = {ps_in_f32(foreground, out), ps_in_f32(background, out),
-                                       ps_in_f32(alpha, out)};
-            impl->move(entering, leaving, sums, width);
-        }
-        for (size_t x = 0; x < width; x++) {
-            for (size_t c = 0; c < 8 && columns[x] > 0.0; c++) {
-                start[c] += columns[x] * sums[8 * x + c];
-            }
-        }
-        impl->fuse(sums, start, enter, leave, share, ps_in_f32(image, y), ps_in_f32(alpha, y),
-                   ps_out_f32(foreground_out, y), ps_out_f32(background_out, y), width);
-    }
-    status = 0;
-done:
-    free(leave);
-    free(enter);
-    free(columns);
-    free(rows);
-    free(sums);
+    free(work.leave);
+    free(work.enter);
+    free(work.columns);
+    free(work.rows);
+    free(work.sums);
     return status;
 }

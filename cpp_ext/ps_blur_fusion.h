@@ -22,10 +22,29 @@ typedef struct ps_blur_fusion_impl {
 
 extern const ps_blur_fusion_impl ps_blur_fusion_impls[];
 
-/* All arrays float32 of (height, width) pixels; alpha has one value a pixel, the others three. size
- * is the box's side, 1 .. 2^30. Returns -1 where memory ran out, else 0. */
-int ps_blur_fusion(const ps_blur_fusion_impl *impl, ps_in image, ps_in alpha, ps_in foreground,
-                   ps_in background, ps_out foreground_out, ps_out background_out, size_t height,
-                   size_t width, size_t size);
+/* Colours as float32 in [0, 1], or as bytes. */
+typedef struct ps_colour_in {
+    ps_in rows;
+    int u8;
+} ps_colour_in;
+
+/* Arrays of (height, width) pixels; alpha has one float32 a pixel, the others three values. */
+typedef struct ps_blur_task {
+    ps_colour_in image;
+    ps_in alpha;
+    ps_colour_in foreground;
+    ps_colour_in background;
+    ps_out foreground_out;
+    int foreground_u8;
+    ps_out background_out; /* float32; not wanted where its data is NULL */
+    size_t height;
+    size_t width;
+    size_t size;  /* of the box, 1 .. 2^30 */
+    size_t first; /* rows first .. last - 1 are written */
+    size_t last;
+} ps_blur_task;
+
+/* Returns -1 where memory ran out, else 0. */
+int ps_blur_fusion(const ps_blur_fusion_impl *impl, const ps_blur_task *task);
 
 #endif

@@ -148,6 +148,8 @@ static PyMethodDef ps_py_methods[] = {
     PS_METHOD(multilevel, "Multi-level foreground and background colours."),
     PS_METHOD(png_filter, "Rows as differences from their neighbours, uint8 (h, 1 + N)."),
     PS_METHOD(deflate, "Bytes to raw deflate; returns how many."),
+    PS_METHOD(multilevel_job, "The same as a job that several threads join."),
+    PS_METHOD(multilevel_join, "Take part in a job until nothing of it is left to begin."),
     {NULL, NULL, 0, NULL},
 };
 

@@ -30,5 +30,7 @@ PyObject *ps_py_blur_fusion(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ps_py_multilevel(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ps_py_png_filter(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ps_py_deflate(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *ps_py_multilevel_job(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *ps_py_multilevel_join(PyObject *module, PyObject *args, PyObject *kwargs);
 
 #endif

@@ -16,6 +16,7 @@ from portrait_sdk.model import registry
 from portrait_sdk.model.session import Session
 from portrait_sdk.ops import compositing, foreground, geometry, postprocess, preprocess
 from portrait_sdk.ops import trimap as trimaps
+from portrait_sdk.ops.foreground import DEFAULT as DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +69,7 @@ class Matte:
         """
         return trimaps.trimap_from_alpha(self.alpha, band_radius_px=band_radius_px)
 
-    def foreground(self, method: Method = "multilevel") -> Image:
+    def foreground(self, method: Method = DEFAULT_METHOD) -> Image:
         """Estimated foreground colours, uint8 (H, W, 3) RGB, straight; kept after the first call.
 
         Args:
@@ -86,7 +87,7 @@ class Matte:
     def _colours(self, method: Method | None) -> Image:
         return self.image if method is None else self.foreground(method)
 
-    def cutout(self, method: Method | None = "multilevel") -> Cutout:
+    def cutout(self, method: Method | None = DEFAULT_METHOD) -> Cutout:
         """The person alone: uint8 (H, W, 4) RGBA, straight alpha.
 
         Args:
@@ -101,7 +102,7 @@ class Matte:
     def composite(
         self,
         background: Any,  # noqa: ANN401 - a colour or an image of any kind
-        method: Method | None = "multilevel",
+        method: Method | None = DEFAULT_METHOD,
         *,
         limits: Limits = DEFAULT_LIMITS,
     ) -> Image:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from portrait_sdk.api import Matte
 
 _KINDS = ("cutout", "alpha", "foreground", "composite")
-_METHODS = ("multilevel", "blur-fusion", "closed-form", "none")
+_METHODS = ("multilevel-fast", "multilevel", "blur-fusion", "closed-form", "none")
 _WITH_QUALITY = ("jpeg", "webp")
 _FORMATS = ("png", "webp", "tiff", "jpeg")
 
@@ -44,7 +44,7 @@ _FORMATS = ("png", "webp", "tiff", "jpeg")
     "--foreground",
     "method",
     type=click.Choice(_METHODS),
-    default="multilevel",
+    default="multilevel-fast",
     show_default=True,
     help="How edge colours are cleaned of the old background; none keeps the photo's own.",
 )

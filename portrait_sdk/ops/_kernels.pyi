@@ -45,26 +45,29 @@ def composite(
 def premultiply(straight: Cutout, out: Cutout, *, isa: str | None = None) -> None: ...
 def unpremultiply(premultiplied: Cutout, out: Cutout, *, isa: str | None = None) -> None: ...
 def blur_fusion(
-    image: ImageF32,
+    image: Image | ImageF32,
     alpha: AlphaF32,
-    foreground: ImageF32,
-    background: ImageF32,
-    foreground_out: ImageF32,
-    background_out: ImageF32,
+    foreground: Image | ImageF32,
+    background: Image | ImageF32,
+    foreground_out: Image | ImageF32,
+    background_out: ImageF32 | None,
     size: int,
+    first: int,
+    last: int,
     *,
     isa: str | None = None,
 ) -> None: ...
 def multilevel(
-    image: ImageF32,
+    image: Image | ImageF32,
     alpha: AlphaF32,
-    foreground: ImageF32,
-    background: ImageF32,
+    foreground: Image | ImageF32,
+    background: ImageF32 | None,
     regularization: float,
     gradient_weight: float,
     small_size: int,
     small_iterations: int,
     big_iterations: int,
+    tiled_levels: int,
     *,
     isa: str | None = None,
 ) -> None: ...
@@ -72,3 +75,21 @@ def png_filter(
     image: U8Array, first: int, pixel: int, out: U8Array, *, isa: str | None = None
 ) -> None: ...
 def deflate(data: U8Array, last: bool, out: U8Array, *, isa: str | None = None) -> int: ...
+def multilevel_job(
+    image: Image | ImageF32,
+    alpha: AlphaF32,
+    foreground: Image | ImageF32,
+    background: ImageF32 | None,
+    regularization: float,
+    gradient_weight: float,
+    small_size: int,
+    small_iterations: int,
+    big_iterations: int,
+    tiled_levels: int,
+    *,
+    isa: str | None = None,
+) -> object:
+    """``multilevel`` as a job: done once all who joined it have returned, at least one of them."""
+
+def multilevel_join(job: object) -> None:
+    """Take part in a job until nothing of it is left to begin; on any number of threads."""

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     )
 
 _EPSILON = np.float32(1e-5)  # Forte 2021: keeps an empty window's mean finite
+_PAIR = 2  # sweeps between two roundings to 16 bits
+_TILE, _RIM = 64, 7  # px
+_MEAN_SIDE = 512  # rows or columns at least that start colours are means over, in tiled jobs
+_KNOWN = np.float32(0.5) / np.float32(255)  # nearer than that to 0 or 1 alpha is known
 
 
 def _resample(
@@ -167,13 +171,15 @@ def unpremultiply(premultiplied: Cutout, out: Cutout) -> None:
 
 
 def blur_fusion(
-    image: ImageF32,
+    image: Image | ImageF32,
     alpha: AlphaF32,
-    foreground: ImageF32,
-    background: ImageF32,
-    foreground_out: ImageF32,
-    background_out: ImageF32,
+    foreground: Image | ImageF32,
+    background: Image | ImageF32,
+    foreground_out: Image | ImageF32,
+    background_out: ImageF32 | None,
     size: int,
+    first: int,
+    last: int,
 ) -> None:
     """One pass of blur fusion: alpha-weighted box means, then the composition's residual.
 
@@ -183,21 +189,35 @@ def blur_fusion(
     ``B_out = B'``.
 
     Args:
-        image: float32 (H, W, 3) in [0, 1].
+        image: float32 (H, W, 3) in [0, 1], or uint8.
         alpha: float32 (H, W) in [0, 1].
-        foreground: float32 (H, W, 3), the estimate so far (``image`` in the first pass).
-        background: float32 (H, W, 3), likewise.
-        foreground_out: float32 (H, W, 3), written.
-        background_out: float32 (H, W, 3), written.
+        foreground: As ``image``: the estimate so far (``image`` in the first pass).
+        background: Likewise.
+        foreground_out: float32 or uint8 (H, W, 3), written.
+        background_out: float32 (H, W, 3), written; None: not wanted.
         size: Side of the box in pixels, at least 1.
+        first: Of the rows that are written.
+        last: The row after them.
     """
     a = alpha[..., None]
+    photo = _as_f32(image)
     weight = _box_mean(a, size)
-    front = _box_mean(foreground * a, size) / (weight + _EPSILON)
-    back = _box_mean(background * (1 - a), size) / ((1 - weight) + _EPSILON)
-    residual = image - a * front - (1 - a) * back
-    foreground_out[...] = np.clip(front + a * residual, 0, 1)
-    background_out[...] = back
+    front = _box_mean(_as_f32(foreground) * a, size) / (weight + _EPSILON)
+    back = _box_mean(_as_f32(background) * (1 - a), size) / ((1 - weight) + _EPSILON)
+    residual = photo - a * front - (1 - a) * back
+    fused = np.clip(front + a * residual, 0, 1)[first:last]
+    if foreground_out.dtype == np.uint8:
+        foreground_out[first:last] = np.rint(np.float32(255) * _clamped(fused)).astype(np.uint8)
+    else:
+        foreground_out[first:last] = fused
+    if background_out is not None:
+        background_out[first:last] = back[first:last]
+
+
+def _as_f32(image: Image | ImageF32) -> ImageF32:
+    if image.dtype == np.uint8:
+        return np.asarray(image * np.float32(1 / 255), np.float32)
+    return cast("ImageF32", image)
 
 
 def _box_mean(array: F32Array, size: int) -> F32Array:
@@ -219,50 +239,135 @@ def _box_mean(array: F32Array, size: int) -> F32Array:
 
 
 def multilevel(
-    image: ImageF32,
+    image: Image | ImageF32,
     alpha: AlphaF32,
-    foreground: ImageF32,
-    background: ImageF32,
+    foreground: Image | ImageF32,
+    background: ImageF32 | None,
     regularization: float,
     gradient_weight: float,
     small_size: int,
     small_iterations: int,
     big_iterations: int,
+    tiled_levels: int,
 ) -> None:
     """Multi-level foreground and background colours, PyMatting's numerics.
 
     From one pixel up to the full size, each level starts from the last one's nearest neighbours and
-    solves each pixel's 2 x 2 system in raster order, in place (Gauss-Seidel).
+    solves each pixel's 2 x 2 system in raster order, in place (Gauss-Seidel). Colours are kept in
+    16 bits from level to level, and from one pair of sweeps to the next.
+
+    The last ``tiled_levels`` levels are solved only in tiles of 64 x 64 pixels that hold an alpha
+    which is not 0 or 255 in 8 bits, and in those that these start from: a window for each run of
+    tiles in a row, with a rim of 7 pixels that is solved with it and thrown away. Elsewhere the
+    foreground is the image where alpha is above 0.5 and the last whole level's where it is not,
+    the background the other way round; and the start colours are means over some rows and columns.
 
     Args:
-        image: float32 (H, W, 3) in [0, 1].
+        image: float32 (H, W, 3) in [0, 1], or uint8.
         alpha: float32 (H, W) in [0, 1].
-        foreground: float32 (H, W, 3), written.
-        background: float32 (H, W, 3), written.
+        foreground: As ``image``, written.
+        background: float32 (H, W, 3), written; None does without, and uint8 images must.
         regularization: Added to every neighbour's weight.
         gradient_weight: Times the difference of alpha to a neighbour, added to its weight.
         small_size: Levels whose sides are both at most this take ``small_iterations``.
         small_iterations: Sweeps on small levels.
         big_iterations: Sweeps on the others.
+        tiled_levels: See above; only levels that are not small and take at most two sweeps.
 
     Source:
         Germer, Uelwer, Conrad & Harmeling, "Fast Multi-Level Foreground Estimation", ICPR 2020.
     """
     height, width = alpha.shape
-    front_mean = _mean_where(image, alpha > 0.9)  # noqa: PLR2004 - the paper's start values
-    back_mean = _mean_where(image, alpha < 0.1)  # noqa: PLR2004
-    front = np.broadcast_to(front_mean, (1, 1, 3)).astype(np.float32)
-    back = np.broadcast_to(back_mean, (1, 1, 3)).astype(np.float32)
     levels = int(np.ceil(np.log2(max(height, width)))) if max(height, width) > 1 else 1
-    for level in range(levels + 1):
-        h = round(height ** (level / levels))
-        w = round(width ** (level / levels))
-        small_image, small_alpha = _nearest(image, h, w), _nearest(alpha, h, w)
+    sizes = [
+        (round(height ** (level / levels)), round(width ** (level / levels)))
+        for level in range(levels + 1)
+    ]
+    small = [max(size) <= small_size for size in sizes]
+    sweeps = [small_iterations if few else big_iterations for few in small]
+    tiled = [
+        level > 0 and levels - level < tiled_levels and not small[level] and sweeps[level] <= _PAIR
+        for level in range(levels + 1)
+    ]
+    photo = _as_f32(image)
+    step = 1 + min(height, width) // _MEAN_SIDE if any(tiled) else 1
+    thin_photo, thin_alpha = photo[::step, ::step], alpha[::step, ::step]
+    front_mean = _mean_where(thin_photo, thin_alpha > 0.9)  # noqa: PLR2004 - the paper's
+    back_mean = _mean_where(thin_photo, thin_alpha < 0.1)  # noqa: PLR2004
+    front = _in_16_bits(np.broadcast_to(front_mean, (1, 1, 3)))
+    back = _in_16_bits(np.broadcast_to(back_mean, (1, 1, 3)))
+    runs = _runs_of_tiles(alpha, sizes, tiled)
+    whole_front, whole_back = front, back
+    for level, (h, w) in enumerate(sizes):
+        small_image, small_alpha = _nearest(photo, h, w), _nearest(alpha, h, w)
         front, back = _nearest(front, h, w), _nearest(back, h, w)
-        sweeps = small_iterations if max(h, w) <= small_size else big_iterations
-        _sweep(small_image, small_alpha, front, back, regularization, gradient_weight, sweeps)
-    foreground[...] = front
-    background[...] = back
+        whole_front, whole_back = _nearest(whole_front, h, w), _nearest(whole_back, h, w)
+        if tiled[level]:
+            start_front, start_back = front, back
+            solid = small_alpha[..., None] > 0.5  # noqa: PLR2004 - nearer 1 than 0
+            front = np.where(solid, small_image, whole_front)
+            back = np.where(solid, whole_back, small_image)
+            for top, bottom, left, right in runs[level]:
+                rim_top, rim_left = max(top - _RIM, 0), max(left - _RIM, 0)
+                window = slice(rim_top, bottom + _RIM), slice(rim_left, right + _RIM)
+                f, b = start_front[window].copy(), start_back[window].copy()
+                few = small_image[window], small_alpha[window]
+                _sweep(*few, f, b, regularization, gradient_weight, sweeps[level])
+                inner = np.s_[top - rim_top : bottom - rim_top, left - rim_left : right - rim_left]
+                front[top:bottom, left:right] = f[inner]
+                back[top:bottom, left:right] = b[inner]
+        for done in range(0, 0 if tiled[level] else sweeps[level], _PAIR):
+            if done > 0:
+                front, back = _in_16_bits(front), _in_16_bits(back)
+            turns = min(_PAIR, sweeps[level] - done)
+            _sweep(small_image, small_alpha, front, back, regularization, gradient_weight, turns)
+        if level < levels:
+            front, back = _in_16_bits(front), _in_16_bits(back)
+        if not tiled[level]:
+            whole_front, whole_back = front, back
+    if image.dtype == np.uint8:
+        foreground[...] = np.rint(np.float32(255) * _clamped(front)).astype(np.uint8)
+    else:
+        foreground[...] = front
+    if background is not None:
+        background[...] = back
+
+
+def _in_16_bits(colours: F32Array) -> F32Array:
+    steps = np.rint(np.float32(65535) * _clamped(colours))
+    return np.asarray(steps * np.float32(1 / 65535), np.float32)
+
+
+def _runs_of_tiles(
+    alpha: AlphaF32, sizes: list[tuple[int, int]], tiled: list[bool]
+) -> list[list[tuple[int, int, int, int]]]:
+    """Per level (top, bottom, left, right) of each run of tiles in a row that is to be solved."""
+    unknown = np.asarray((alpha > _KNOWN) & (alpha < np.float32(1) - _KNOWN))
+    runs: list[list[tuple[int, int, int, int]]] = [[] for _ in sizes]
+    wanted: Any = unknown  # pixels, bool; a tile with one of them is solved
+    for level in reversed(range(len(sizes))):
+        if not tiled[level]:
+            break
+        (h, w), (before_h, before_w) = sizes[level], sizes[level - 1]
+        needed = np.zeros((before_h, before_w), bool)
+        for top in range(0, h, _TILE):
+            bottom = min(top + _TILE, h)
+            row = wanted[top:bottom].any(axis=0)
+            solved = [bool(row[x : x + _TILE].any()) for x in range(0, w, _TILE)]
+            for tile, solve in enumerate(solved):
+                if not solve:
+                    continue
+                left, right = tile * _TILE, min((tile + 1) * _TILE, w)
+                if tile > 0 and solved[tile - 1]:
+                    left = runs[level].pop()[2]
+                runs[level].append((top, bottom, left, right))
+        for top, bottom, left, right in runs[level]:
+            y0, y1 = max(top - _RIM, 0), min(bottom + _RIM, h) - 1
+            x0, x1 = max(left - _RIM, 0), min(right + _RIM, w) - 1
+            rows = slice(y0 * before_h // h, y1 * before_h // h + 1)
+            needed[rows, x0 * before_w // w : x1 * before_w // w + 1] = True
+        wanted = needed
+    return runs
 
 
 def _mean_where(image: ImageF32, where: Any) -> F32Array:  # noqa: ANN401 - bool array
@@ -289,29 +394,38 @@ def _sweep(
     """Gauss-Seidel in raster order, one anti-diagonal at a time.
 
     A pixel needs its left and upper neighbours new and the other two old. Those lie on the
-    diagonals before and after its own, so a whole diagonal can be solved at once.
+    diagonals before and after its own, so a whole diagonal can be solved at once. With weights
+    ``w`` of the neighbours that sum to 1 (``s`` before) and means ``F'``, ``B'`` of their colours,
+    its system's solution is ``F = F' + a r / (a a + (1 - a)(1 - a) + s)``,
+    ``B = B' + (1 - a) r / (...)`` with ``r = I - a F' - (1 - a) B'`` (Sherman-Morrison).
     """
     h, w = alpha.shape
     colours, solid = image.reshape(-1, 3), alpha.reshape(-1)
     f, b = front.reshape(-1, 3), back.reshape(-1, 3)
     reg, grad = np.float32(regularization), np.float32(gradient_weight)
+    one = np.float32(1)
     for _ in range(sweeps):
         for diagonal in range(h + w - 1):
             y = np.arange(max(0, diagonal - w + 1), min(h, diagonal + 1))
             x = diagonal - y
             at = y * w + x
             a0 = solid[at]
-            a1 = 1 - a0
-            a00, a01, a11 = a0 * a0, a0 * a1, a1 * a1
-            b0, b1 = a0[:, None] * colours[at], a1[:, None] * colours[at]
-            for dy, dx in ((0, -1), (0, 1), (-1, 0), (1, 0)):
-                near = np.clip(y + dy, 0, h - 1) * w + np.clip(x + dx, 0, w - 1)
-                da = reg + grad * np.abs(a0 - solid[near])
-                a00, a11 = a00 + da, a11 + da
-                b0, b1 = b0 + da[:, None] * f[near], b1 + da[:, None] * b[near]
-            inverse = 1 / (a00 * a11 - a01 * a01)
-            f[at] = np.clip((inverse * a11)[:, None] * b0 - (inverse * a01)[:, None] * b1, 0, 1)
-            b[at] = np.clip((inverse * a00)[:, None] * b1 - (inverse * a01)[:, None] * b0, 0, 1)
+            a1 = one - a0
+            near = [
+                np.clip(y + dy, 0, h - 1) * w + np.clip(x + dx, 0, w - 1)
+                for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0))
+            ]
+            weights = [reg + grad * np.abs(a0 - solid[n]) for n in near]
+            total = ((weights[0] + weights[1]) + weights[2]) + weights[3]
+            gain = one / ((a0 * a0 + a1 * a1) + total)
+            inverse = one / total
+            front_mean, back_mean = np.float32(0), np.float32(0)
+            for weight, n in zip(weights, near, strict=True):
+                share = (weight * inverse)[:, None]
+                front_mean, back_mean = front_mean + share * f[n], back_mean + share * b[n]
+            rest = (colours[at] - a0[:, None] * front_mean) - a1[:, None] * back_mean
+            f[at] = np.clip(front_mean + (a0 * gain)[:, None] * rest, 0, 1)
+            b[at] = np.clip(back_mean + (a1 * gain)[:, None] * rest, 0, 1)
 
 
 def png_filter(image: U8Array, first: int, pixel: int, out: U8Array) -> None:

@@ -155,17 +155,42 @@ def unpremultiply(premultiplied: Cutout) -> Cutout:
 
 
 def blur_fusion(
-    image: ImageF32, alpha: AlphaF32, foreground: ImageF32, background: ImageF32, size: int
-) -> tuple[ImageF32, ImageF32]:
-    """One pass of blur fusion with boxes of ``size`` pixels: new foreground and background."""
+    image: Image | ImageF32,
+    alpha: AlphaF32,
+    foreground: Image | ImageF32,
+    background: Image | ImageF32,
+    size: int,
+    *,
+    last: bool = False,
+) -> tuple[Any, Any]:
+    """One pass of blur fusion with boxes of ``size`` pixels.
+
+    Returns:
+        New foreground and background, float32; of the ``last`` pass the foreground as ``image``,
+        and None.
+    """
     image, alpha = _dense(image), _dense(alpha)
-    front, back = np.empty_like(image), np.empty_like(image)
-    _run.blur_fusion(image, alpha, _dense(foreground), _dense(background), front, back, size)
+    foreground, background = _dense(foreground), _dense(background)
+    height = image.shape[0]
+    front = np.empty(image.shape, image.dtype if last else np.float32)
+    back = None if last else np.empty(image.shape, np.float32)
+    # Sums restart in every band: its rows, not the number of threads, say how they round.
+    bands = iter(range(0, height, height if ISA == "numpy" else _BLUR_ROWS))
+
+    def work() -> None:
+        for first in bands:
+            end = height if ISA == "numpy" else min(first + _BLUR_ROWS, height)
+            _run.blur_fusion(image, alpha, foreground, background, front, back, size, first, end)
+
+    threads.together(-(-height // _BLUR_ROWS), work)
     return front, back
 
 
+_BLUR_ROWS = 512
+
+
 def multilevel(
-    image: ImageF32,
+    image: Image | ImageF32,
     alpha: AlphaF32,
     *,
     regularization: float,
@@ -173,21 +198,41 @@ def multilevel(
     small_size: int,
     small_iterations: int,
     big_iterations: int,
-) -> tuple[ImageF32, ImageF32]:
-    """Multi-level foreground and background colours; see ``_kernels_numpy.multilevel``."""
+    tiled_levels: int = 0,
+    background: bool = True,
+) -> tuple[Any, Any]:
+    """Multi-level foreground and background colours; see ``_kernels_numpy.multilevel``.
+
+    Args:
+        image: uint8 or float32 (H, W, 3).
+        alpha: float32 (H, W).
+        regularization: As there; so are the others.
+        gradient_weight: As there.
+        small_size: As there.
+        small_iterations: As there.
+        big_iterations: As there.
+        tiled_levels: As there.
+        background: Whether it is wanted; of a uint8 image it cannot be.
+
+    Returns:
+        Foreground, as ``image``, and background, or None.
+    """
     image, alpha = _dense(image), _dense(alpha)
-    front, back = np.empty_like(image), np.empty_like(image)
-    _run.multilevel(
-        image,
-        alpha,
-        front,
-        back,
+    front = np.empty_like(image)
+    back = np.empty_like(image) if background else None
+    options = (
         regularization,
         gradient_weight,
         small_size,
         small_iterations,
         big_iterations,
+        tiled_levels,
     )
+    if ISA == "numpy":
+        _run.multilevel(image, alpha, front, back, *options)
+    else:
+        job = _run.multilevel_job(image, alpha, front, back, *options)
+        threads.together(1 + alpha.size // _PIXELS_PER_THREAD, lambda: _run.multilevel_join(job))
     return front, back
 
 
@@ -220,3 +265,6 @@ def deflate(data: U8Array, out: U8Array, *, last: bool) -> int:
         How many bytes were written.
     """
     return int(_run.deflate(data, last, out))
+
+
+_PIXELS_PER_THREAD = 1 << 15  # a few hundred microseconds of work

@@ -193,6 +193,29 @@ def over_pieces(count: int, piece_bytes: int, work: Callable[[Iterator[int]], No
     over_rows(count, piece_bytes, lambda _first, _last: stop_all())
 
 
+def together(count: int, work: Callable[[], None]) -> None:
+    """Call ``work()`` on up to ``count`` threads at once, within ``budget()``.
+
+    Args:
+        count: How many threads there is work for.
+        work: Releases the GIL, shares something among its callers, and returns once nothing of it
+            is left to begin; a call that comes late, or not at all, is no harm.
+    """
+    helpers = min(budget(), count) - 1
+    if helpers < 1:
+        work()
+        return
+    pool = _executor(helpers)
+    waiting = [pool.submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:  # those that have not begun, behind somebody else's work, are not waited for
+        errors = [None if future.cancel() else future.exception() for future in waiting]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
 def _executor(workers: int) -> ThreadPoolExecutor:
     global _pool, _pool_size  # noqa: PLW0603 - one pool of helpers for the process
     with _lock:

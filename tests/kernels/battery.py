@@ -13,7 +13,7 @@ from portrait_sdk.ops import _kernels_numpy, resample
 from portrait_sdk.spec import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 WITHOUT = os.environ.get("PORTRAIT_NO_EXTENSION", "") not in ("", "0")
 
@@ -27,6 +27,9 @@ else:
 
 IMPLEMENTATIONS = (*ISAS, "numpy")
 
+NOTHING: Any = type("Nothing", (), {})()
+"""An output that is not wanted: None among the kernel's arguments."""
+
 needs_extension = pytest.mark.skipif(WITHOUT, reason="PORTRAIT_NO_EXTENSION is set")
 
 
@@ -39,9 +42,15 @@ def run(implementation: str, kernel: str, *args: Any) -> None:
         getattr(_kernels, kernel)(*args, isa=implementation)
 
 
+def fill(args: Iterable[Any], outputs: Iterable[Any]) -> list[Any]:
+    """Arguments with an output for each None, and None for each NOTHING."""
+    waiting = iter(outputs)
+    return [next(waiting) if a is None else None if a is NOTHING else a for a in args]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A kernel's arguments, with None in place of each output."""
+    """A kernel's arguments, with None in place of each output, NOTHING for None."""
 
     kernel: str
     args: tuple[Any, ...]
@@ -50,9 +59,7 @@ class Call:
     def __call__(self, implementation: str) -> tuple[Any, ...]:
         """Run on fresh outputs filled with a value that no kernel leaves by chance."""
         made = tuple(np.full(shape, 77, dtype) for shape, dtype in self.outputs)
-        waiting = list(made)
-        args = [waiting.pop(0) if a is None else a for a in self.args]
-        run(implementation, self.kernel, *args)
+        run(implementation, self.kernel, *fill(self.args, made))
         return made
 
 
@@ -146,24 +153,59 @@ def _rgba(kernel: str) -> Callable[[np.random.Generator, int, int], Call]:
     return make
 
 
-def _blur_fusion(rng: np.random.Generator, height: int, width: int) -> Call:
-    image, front, back = rng.random((3, height, width, 3), dtype=np.float32)
-    size = int(rng.choice([1, 2, 3, 6, 7, 90]))
-    return Call(
-        kernel="blur_fusion",
-        args=(image, a_clean_alpha(rng, height, width), front, back, None, None, size),
-        outputs=((image.shape, np.float32), (image.shape, np.float32)),
-    )
+def _colours(dtype: type[Any], rng: np.random.Generator, height: int, width: int) -> Any:
+    if dtype is np.uint8:
+        return a_photo(rng, height, width, 3)
+    return rng.random((height, width, 3), dtype=np.float32)
 
 
-def _multilevel(rng: np.random.Generator, height: int, width: int) -> Call:
-    image = rng.random((height, width, 3), dtype=np.float32)
-    small, many, few = int(rng.integers(40)), int(rng.integers(6)), int(rng.integers(4))
-    return Call(
-        kernel="multilevel",
-        args=(image, a_clean_alpha(rng, height, width), None, None, 1e-3, 1.0, small, many, few),
-        outputs=((image.shape, np.float32), (image.shape, np.float32)),
-    )
+def _blur_fusion(dtype: type[Any]) -> Callable[[np.random.Generator, int, int], Call]:
+    def make(rng: np.random.Generator, height: int, width: int) -> Call:
+        image, front, back = (_colours(dtype, rng, height, width) for _ in range(3))
+        size = int(rng.choice([1, 2, 3, 6, 7, 90]))
+        whole = ((image.shape, np.float32),) * 2
+        only = ((image.shape, np.uint8),)
+        alpha = a_clean_alpha(rng, height, width)
+        rows = (0, height)
+        if dtype is np.uint8:
+            return Call(
+                kernel="blur_fusion",
+                args=(image, alpha, front, back, None, NOTHING, size, *rows),
+                outputs=only,
+            )
+        return Call(
+            kernel="blur_fusion",
+            args=(image, alpha, front, back, None, None, size, *rows),
+            outputs=whole,
+        )
+
+    return make
+
+
+def an_alpha_with_a_band(rng: np.random.Generator, height: int, width: int) -> Any:
+    """A soft edge through known regions, larger than a tile where the picture is."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    angle, offset = rng.uniform(0, 6.3), rng.uniform(-20, 20)
+    distance = np.cos(angle) * (x - width / 2) + np.sin(angle) * (y - height / 2) + offset
+    return np.clip(0.5 + distance / rng.uniform(2, 30), 0, 1).astype(np.float32)
+
+
+def _multilevel(
+    dtype: type[Any], tiled_levels: int
+) -> Callable[[np.random.Generator, int, int], Call]:
+    def make(rng: np.random.Generator, height: int, width: int) -> Call:
+        image = _colours(dtype, rng, height, width)
+        small, many, few = int(rng.integers(40)), int(rng.integers(6)), int(rng.integers(4))
+        make_alpha = an_alpha_with_a_band if tiled_levels else a_clean_alpha
+        back = NOTHING if dtype is np.uint8 else None
+        return Call(
+            kernel="multilevel",
+            args=(image, make_alpha(rng, height, width), None, back, 1e-3, 1.0, small, many, few,
+                  tiled_levels),
+            outputs=((image.shape, dtype),) * (1 if dtype is np.uint8 else 2),
+        )  # fmt: skip
+
+    return make
 
 
 def _png_filter(rng: np.random.Generator, height: int, width: int) -> Call:
@@ -191,8 +233,12 @@ CASES: dict[str, Callable[[np.random.Generator, int, int], Call]] = {
     "composite": _composite,
     "premultiply": _rgba("premultiply"),
     "unpremultiply": _rgba("unpremultiply"),
-    "blur_fusion": _blur_fusion,
-    "multilevel": _multilevel,
+    "blur_fusion": _blur_fusion(np.float32),
+    "blur_fusion of bytes": _blur_fusion(np.uint8),
+    "multilevel": _multilevel(np.float32, 0),
+    "multilevel of bytes": _multilevel(np.uint8, 0),
+    "multilevel in tiles": _multilevel(np.float32, 2),
+    "multilevel of bytes in tiles": _multilevel(np.uint8, 2),
     "png_filter": _png_filter,
 }
 
@@ -211,6 +257,11 @@ TOLERANCE = {
     # Running sums against cumulative ones: at most an ulp of float32 in each mean, which a division
     # by a weight near 0 magnifies; weights of the alphas here are 0 or, nearly always, above 1e-3.
     "blur_fusion": 1e-4,
-    # The start colours' sums may round the other way; sweeps neither magnify nor forget it.
-    "multilevel": 1e-5,
+    "blur_fusion of bytes": 1.0,  # the same, rounded to bytes
+    # The start colours' sums may round the other way, which is one step of the 16 bits that levels
+    # are kept in; sweeps neither magnify nor forget it.
+    "multilevel": 2e-5,
+    "multilevel of bytes": 1.0,
+    "multilevel in tiles": 2e-5,
+    "multilevel of bytes in tiles": 1.0,
 }

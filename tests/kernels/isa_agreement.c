@@ -132,17 +132,56 @@ run_resize(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t 
 static void
 run_blur_fusion(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
 {
-    const ps_in image = in(colours, 12 * w);
-    ps_blur_fusion(impl, image, in(alpha, 4 * w), image, image, out(result[0], 12 * w),
-                   out(result[1], 12 * w), h, w, 7);
+    ps_blur_task task;
+    memset(&task, 0, sizeof task);
+    task.image.rows = in(colours, 12 * w);
+    task.foreground = task.image;
+    task.background = task.image;
+    task.alpha = in(alpha, 4 * w);
+    task.foreground_out = out(result[0], 12 * w);
+    task.background_out = out(result[1], 12 * w);
+    task.height = h;
+    task.width = w;
+    task.size = 7;
+    task.first = h / 3;
+    task.last = h;
+    ps_blur_fusion(impl, &task);
+}
+
+static void
+run_multilevel_as(const ps_multilevel_impl *impl, const ps_multilevel_task *task)
+{
+    ps_multilevel_job *job = ps_multilevel_new(impl, task);
+    if (job == NULL || ps_multilevel_join(job) < 0) {
+        failures++;
+    }
+    ps_multilevel_free(job);
 }
 
 static void
 run_multilevel(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
 {
-    const ps_multilevel_options options = {1e-5f, 1.0f, 32, 10, 2};
-    ps_multilevel(impl, in(colours, 12 * w), in(alpha, 4 * w), out(result[0], 12 * w),
-                  out(result[1], 12 * w), h, w, &options);
+    ps_multilevel_task task;
+    memset(&task, 0, sizeof task);
+    task.options.regularization = 1e-5f;
+    task.options.gradient_weight = 1.0f;
+    task.options.small_size = 32;
+    task.options.small_iterations = 10;
+    task.options.big_iterations = 1 + w % 3;
+    task.alpha = in(alpha, 4 * w);
+    task.height = h;
+    task.width = w;
+    if (h % 2 == 0) {
+        task.options.tiled_levels = 2;
+        task.image = in(photo, 3 * w);
+        task.image_u8 = 1;
+        task.foreground = out(result[0], 3 * w);
+    } else {
+        task.image = in(colours, 12 * w);
+        task.foreground = out(result[0], 12 * w);
+        task.background = out(result[1], 12 * w);
+    }
+    run_multilevel_as(impl, &task);
 }
 
 static void

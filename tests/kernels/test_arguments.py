@@ -14,6 +14,7 @@ from kernels.battery import (
     _kernels,
     a_clean_alpha,
     a_photo,
+    fill,
     needs_extension,
     run,
     taps,
@@ -52,7 +53,7 @@ def test_windows_and_flipped_rows_give_the_same(
         args = [view(a) if i in image_like else a for i, a in enumerate(call.args)]
         outputs = [padded_rows(np.full(shape, 77, dtype)) for shape, dtype in call.outputs]
         waiting = list(outputs)
-        run(isa, call.kernel, *[waiting.pop(0) if a is None else a for a in args])
+        run(isa, call.kernel, *fill(args, waiting))
         for got, expected in zip(outputs, want, strict=True):
             np.testing.assert_array_equal(got, expected)
             frame = got.base.copy()
@@ -232,7 +233,7 @@ def test_memory_shared_between_input_and_output_is_refused(rng: np.random.Genera
     _kernels.composite(photo, alpha, colour, inside)
     values = rng.random((8, 6, 3), dtype=np.float32)
     front = np.empty_like(values)
-    five = (1e-5, 1.0, 32, 10, 2)
+    six = (1e-5, 1.0, 32, 10, 2, 0)
     refused(
         ValueError,
         "foreground: shares memory with background",
@@ -241,7 +242,7 @@ def test_memory_shared_between_input_and_output_is_refused(rng: np.random.Genera
         alpha,
         front,
         front,
-        *five,
+        *six,
     )
     refused(
         ValueError,
@@ -254,6 +255,8 @@ def test_memory_shared_between_input_and_output_is_refused(rng: np.random.Genera
         front,
         values,
         3,
+        0,
+        8,
     )
 
 
@@ -404,14 +407,57 @@ def test_boxes_out_of_range_are_refused(rng: np.random.Generator, size: int) -> 
         image,
         *out,
         size,
+        0,
+        2,
     )
+
+
+@pytest.mark.parametrize(("first", "last"), [(-1, 2), (0, 3), (1, 1), (2, 1)])
+def test_rows_outside_the_image_are_refused(
+    rng: np.random.Generator, first: int, last: int
+) -> None:
+    image, alpha = rng.random((2, 2, 3), dtype=np.float32), a_clean_alpha(rng, 2, 2)
+    out = np.empty((2, *image.shape), np.float32)
+    message = f"first, last: expected rows of 0 to 2, got {first} to {last}"
+    rest = (image, image, *out, 3, first, last)
+    refused(ValueError, message, "blur_fusion", image, alpha, *rest)
+
+
+def test_a_background_of_bytes_is_refused(rng: np.random.Generator) -> None:
+    image, alpha = a_photo(rng, 2, 2, 3), a_clean_alpha(rng, 2, 2)
+    out = np.empty((2, *image.shape), np.uint8)
+    message = "background: expected None beside a uint8 image"
+    refused(TypeError, message, "multilevel", image, alpha, *out, 1e-5, 1.0, 32, 10, 2, 0)
+    wide = np.empty(image.shape, np.float32)
+    message = "foreground: expected uint8 (2, 2, 3), got float32 (2, 2, 3)"
+    refused(TypeError, message, "multilevel", image, alpha, wide, None, 1e-5, 1.0, 32, 10, 2, 0)
+
+
+def test_only_a_job_can_be_joined(rng: np.random.Generator) -> None:
+    with pytest.raises(ValueError, match="PyCapsule"):
+        _kernels.multilevel_join(rng)
+
+
+def test_a_job_keeps_its_arrays_until_it_is_gone(rng: np.random.Generator) -> None:
+    held = bytearray(2 * 2 * 3)
+    image = memoryview(held).cast("B", (2, 2, 3))
+    out = np.zeros((2, 2, 3), np.uint8)
+    five = (1e-5, 1.0, 32, 10, 2)
+    job = _kernels.multilevel_job(image, a_clean_alpha(rng, 2, 2), out, None, *five, 0)
+    with pytest.raises(BufferError):
+        held.append(0)
+    _kernels.multilevel_join(job)
+    _kernels.multilevel_join(job)  # nothing is left of it, and that is fine
+    del job
+    image.release()
+    held.append(0)
 
 
 def test_negative_iterations_are_refused(rng: np.random.Generator) -> None:
     image, alpha = rng.random((2, 2, 3), dtype=np.float32), a_clean_alpha(rng, 2, 2)
     out = np.empty((2, *image.shape), np.float32)
     message = "big_iterations: expected 0 to 1073741824, got -1"
-    refused(ValueError, message, "multilevel", image, alpha, *out, 1e-5, 1.0, 32, 10, -1)
+    refused(ValueError, message, "multilevel", image, alpha, *out, 1e-5, 1.0, 32, 10, -1, 0)
 
 
 def test_arguments_have_the_names_of_the_meaning() -> None:

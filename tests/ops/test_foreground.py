@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ASTRONAUT
 
+import portrait_sdk
 from portrait_sdk.errors import ImageError, OptionError
-from portrait_sdk.ops import foreground
+from portrait_sdk.ops import foreground, kernels, threads
 
-GOLDEN = Path(__file__).resolve().parents[1] / "data/golden/foreground_ml.npz"
+OURS: tuple[foreground.Method, ...] = ("multilevel-fast", "multilevel", "blur-fusion")
+DATA = Path(__file__).resolve().parents[1] / "data"
+GOLDEN = DATA / "golden/foreground_ml.npz"
+PICTURES = [*sorted((DATA / "pictures").glob("*.jpg")), ASTRONAUT]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,7 @@ def scene(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.clip(image + noise, 0, 1).astype(np.float32), alpha, front.astype(np.float32)
 
 
-@pytest.mark.parametrize("method", ["multilevel", "blur-fusion"])
+@pytest.mark.parametrize("method", OURS)
 def test_estimates_are_far_closer_than_the_photos_own_colours(
     rng: np.random.Generator, method: foreground.Method
 ) -> None:
@@ -69,7 +74,7 @@ def test_estimates_are_far_closer_than_the_photos_own_colours(
     assert ours < naive / 4
 
 
-@pytest.mark.parametrize("method", ["multilevel", "blur-fusion"])
+@pytest.mark.parametrize("method", OURS)
 def test_uint8_in_uint8_out_rounded(rng: np.random.Generator, method: foreground.Method) -> None:
     image, alpha, _ = scene(rng)
     bytes_in = np.rint(image * 255).astype(np.uint8)
@@ -79,7 +84,7 @@ def test_uint8_in_uint8_out_rounded(rng: np.random.Generator, method: foreground
     assert np.abs(got - exact * 255).max() <= 0.5 + 1e-2
 
 
-@pytest.mark.parametrize("method", ["multilevel", "blur-fusion"])
+@pytest.mark.parametrize("method", OURS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (37, 53)])
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_any_size_and_flat_alpha_is_finite(
@@ -100,7 +105,7 @@ def test_inputs_are_left_alone(rng: np.random.Generator) -> None:
     before = image.copy(), alpha.copy()
     image.setflags(write=False)
     alpha.setflags(write=False)
-    for method in ("multilevel", "blur-fusion"):
+    for method in OURS:
         foreground.estimate_foreground(image, alpha, method)
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(alpha, before[1])
@@ -108,7 +113,7 @@ def test_inputs_are_left_alone(rng: np.random.Generator) -> None:
 
 def test_wrong_input_is_named() -> None:
     image, alpha = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.float32)
-    with pytest.raises(OptionError, match="expected one of multilevel, blur-fusion, closed-form"):
+    with pytest.raises(OptionError, match="expected one of multilevel-fast, multilevel, "):
         foreground.estimate_foreground(image, alpha, "ml")  # type: ignore[arg-type]
     with pytest.raises(ImageError, match=r"alpha: expected float32 \(4, 5\), got float64"):
         foreground.estimate_foreground(image, alpha.astype(np.float64))
@@ -146,3 +151,76 @@ def test_the_other_methods_do_not_import_pymatting() -> None:
         "assert not {'pymatting', 'numba'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
+large = pytest.mark.skipif(
+    kernels.ISA == "numpy", reason="minutes in NumPy, whose figures tests/kernels holds the same"
+)
+DECLARED = 2 / 255  # of multilevel-fast against multilevel, where alpha is in (.02, .98)
+
+
+def enlarged(image: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Twice the size, as for a network's alpha: what is known comes in whole tiles."""
+    height, width = alpha.shape
+    cv2 = pytest.importorskip("cv2")
+    size = (2 * width, 2 * height)
+    return cv2.resize(image, size), np.clip(cv2.resize(alpha, size), 0, 1)
+
+
+@large
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.stem)
+def test_fast_stays_within_its_declared_difference(picture: Path) -> None:
+    matte = portrait_sdk.load(provider="cpu").matte(picture)
+    image, alpha = enlarged(matte.image, matte.alpha)
+    photo = image.astype(np.float32) / np.float32(255)
+    exact = foreground.estimate_foreground(photo, alpha, "multilevel")
+    fast = foreground.estimate_foreground(photo, alpha, "multilevel-fast")
+    soft = (alpha > 0.02) & (alpha < 0.98)
+    assert soft.any()
+    assert np.abs(fast - exact)[soft].max() <= DECLARED
+
+
+def test_fast_is_as_near_the_truth_as_the_whole_solution(rng: np.random.Generator) -> None:
+    image, alpha, truth = scene(rng)
+    edge = (alpha > 0.02) & (alpha < 0.98)
+    errors = {
+        method: np.abs(foreground.estimate_foreground(image, alpha, method) - truth)[edge].mean()
+        for method in ("multilevel", "multilevel-fast")
+    }
+    # The same solution but for what comes from beyond a tile's rim: far below a step of 8 bits.
+    assert errors["multilevel-fast"] <= errors["multilevel"] + 1e-4
+
+
+def test_fast_keeps_the_photo_where_alpha_is_1_and_guesses_where_it_is_0(
+    rng: np.random.Generator,
+) -> None:
+    alpha = np.zeros((300, 400), np.float32)
+    alpha[:, 200:] = 1
+    alpha[:, 190:210] = np.linspace(0, 1, 20, dtype=np.float32)
+    image = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    image[:, :200] = image[:, :200] // 4
+    front = foreground.estimate_foreground(image, alpha, "multilevel-fast")
+    np.testing.assert_array_equal(front[:, 320:], image[:, 320:])  # tiles of nothing else
+    hidden = front[:, :128].astype(int)
+    for rows, columns in ((slice(0, 1), slice(0, 128)), (slice(150, 151), slice(0, 128))):
+        assert np.ptp(hidden[rows, columns], axis=1).max() < 60  # smooth beside 255 of the photo
+    assert abs(hidden.mean() - image[:, 210:].mean()) < 20  # from the foreground, not what is there
+
+
+@large
+@pytest.mark.parametrize("method", OURS)
+def test_any_number_of_threads_gives_the_same_bits(
+    rng: np.random.Generator, method: foreground.Method
+) -> None:
+    alpha = scene(rng)[1]
+    alpha = np.tile(alpha, (8, 5))
+    image = rng.integers(0, 256, (*alpha.shape, 3), dtype=np.uint8)
+    results = []
+    try:
+        for count in (1, 2, 5):
+            threads.set_threads(count)
+            results.append(foreground.estimate_foreground(image, alpha, method))
+    finally:
+        threads.set_threads(None)
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
