@@ -114,10 +114,12 @@ def test_a_size_the_graph_fixes_wins(out: Path, tmp_path: Path) -> None:
 
 def test_initialisers_listed_as_inputs_are_no_inputs(out: Path, tmp_path: Path) -> None:
     def as_inputs(graph: Any, helper: Any) -> None:
+        # Not the float16 weights: ONNX Runtime 1.23 crashes on a Cast whose weight is an input too.
         for tensor in graph.initializer:
-            graph.input.append(
-                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            )
+            if tensor.data_type == helper.np_dtype_to_tensor_dtype(np.dtype(np.float32)):
+                graph.input.append(
+                    helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+                )
 
     model = foreign.foreign(tmp_path / "m.onnx", as_inputs)
     assert adopt(model, out, foreign.profile(tmp_path)).spec.input.name == "image"
