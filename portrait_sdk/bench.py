@@ -12,9 +12,10 @@ import io
 import platform
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from portrait_sdk.api import Matting
+    from portrait_sdk.ops.foreground import Method
     from portrait_sdk.types import AlphaF32, Image
 
+_Array = TypeVar("_Array", bound=np.ndarray[Any, Any])
 _VERSIONS = ("numpy", "opencv-python-headless", "pillow", "onnxruntime-gpu", "onnxruntime",
              "pymatting", "rembg")  # fmt: skip
 _STRAY = 1e-5  # share of values that may differ by more: float32's last bit, where it decides
@@ -81,23 +84,23 @@ def machine() -> dict[str, Any]:
     }
 
 
-def mosaic(photos: Sequence[Image], size: tuple[int, int], seed: int = 1) -> Image:
+def mosaic(photos: Sequence[_Array], size: tuple[int, int], seed: int = 1) -> _Array:
     """Photos at their own resolution, each flipped at random, in rows until ``size`` is covered.
 
     Args:
-        photos: uint8 (h, w, 3), or (h, w), of any sizes; taken in turn.
+        photos: (h, w, 3) or (h, w) each, of any sizes and one dtype; taken in turn.
         size: Height and width of the result.
         seed: The same seed and sizes give the same flips: a photo and its alpha stay together.
     """
     rng = np.random.default_rng(seed)
     height, width = size
-    out = np.empty((height, width, *photos[0].shape[2:]), photos[0].dtype)
+    out = cast("_Array", np.empty((height, width, *photos[0].shape[2:]), photos[0].dtype))
     top = taken = 0
     while top < height:
-        row: list[Image] = []
+        row: list[_Array] = []
         while sum(tile.shape[1] for tile in row) < width:
             down, right = rng.choice([-1, 1], 2)
-            row.append(photos[taken % len(photos)][::down, ::right])
+            row.append(cast("_Array", photos[taken % len(photos)][::down, ::right]))
             taken += 1
         tall = min(height - top, *(tile.shape[0] for tile in row))
         joined = np.concatenate([tile[:tall] for tile in row], axis=1)
@@ -109,8 +112,9 @@ def mosaic(photos: Sequence[Image], size: tuple[int, int], seed: int = 1) -> Ima
 def upscaled(photo: Image, size: tuple[int, int], grain: float = 3.0, seed: int = 1) -> Image:
     """One photo enlarged to cover ``size``, with a sensor's grain of that standard deviation."""
     big = compositing.cover(photo, size).astype(np.float32)
-    big += np.random.default_rng(seed).normal(0, grain, big.shape).astype(np.float32)
-    return np.rint(big).clip(0, 255).astype(np.uint8)
+    noise = np.random.default_rng(seed).standard_normal(big.shape, np.float32)
+    big += np.float32(grain) * noise
+    return np.asarray(np.clip(np.rint(big), 0, 255), np.uint8)
 
 
 def bundled() -> Path:
@@ -287,7 +291,7 @@ def _stages(image: Image, alpha: AlphaF32, matting: Matting) -> Iterator[Stage]:
     def back_by_opencv() -> np.ndarray[Any, Any]:
         inner = net[place.rows, place.columns]
         wide = cv2.resize(inner, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-        return np.clip(wide, 0, 1)
+        return np.asarray(np.clip(wide, 0, 1))
 
     yield Stage(
         name="alpha to photo size",
@@ -312,7 +316,7 @@ def _composing(image: Image, alpha: AlphaF32) -> Iterator[Stage]:
             peers = _multilevel_peer(image, alpha) if method == "multilevel" else {}
             yield Stage(
                 name=f"foreground {method}",
-                ours=lambda method=method: foreground.estimate_foreground(image, alpha, method),
+                ours=partial(foreground.estimate_foreground, image, alpha, cast("Method", method)),
                 peers=peers,
                 bound=1,  # of 255: rounding
             )
@@ -354,7 +358,7 @@ def _multilevel_peer(image: Image, alpha: AlphaF32) -> dict[str, Callable[[], An
 
     def estimate() -> np.ndarray[Any, Any]:
         colours = pymatting.estimate_foreground_ml(image / 255.0, weights)
-        return np.rint(255 * np.asarray(colours)).astype(np.uint8)
+        return np.asarray(np.rint(255 * np.asarray(colours)), np.uint8)
 
     return {"PyMatting": estimate}
 

@@ -88,14 +88,18 @@ def matte(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError(f"IN and OUT are the same file: {out}")
 
     import portrait_sdk
+    from portrait_sdk.cli.heap import give_back_large_blocks
     from portrait_sdk.media import encode_image, write_atomic
+
+    give_back_large_blocks()
 
     if threads is not None:
         portrait_sdk.set_threads(threads)
     source = _stream(sys.stdin, "standard input") if image == "-" else image
     sink = _stream(sys.stdout, "standard output") if out == "-" else None
     matting, photo, seconds = _open_both(
-        lambda: portrait_sdk.load(model, provider=provider, threads=threads), source
+        lambda: portrait_sdk.load(model, provider=provider, threads=threads, keep_memory=False),
+        source,
     )
     # Each array and the model go as soon as nothing needs them any more: at 48 megapixels one
     # array is 150 to 200 MB, and the network's memory counts beside the foreground's.
