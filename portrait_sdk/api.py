@@ -378,6 +378,8 @@ def load(
     threads: int | None = None,
     precision: Precision | None = None,
     download: bool = False,
+    graph_cache: bool | None = None,
+    keep_memory: bool = True,
 ) -> Matting:
     """Open a model.
 
@@ -389,6 +391,13 @@ def load(
         threads: Of ONNX Runtime within one run; None: the process's budget (see ``set_threads``).
         precision: The precision the file must have (``fp32``, ``fp16``, ``int8``); None: any.
         download: Fetch a registered model that is not cached yet. Nothing is fetched otherwise.
+        graph_cache: Keep the graph as ONNX Runtime optimised it, in the cache's folder, for later
+            processes; CPU only. A graph of many nodes opens in half the time (U2-Net), one whose
+            bulk is weights no faster (MODNet). None: as the environment's ``PORTRAIT_GRAPH_CACHE``
+            says, else no.
+        keep_memory: Keep the network's working memory between photos (ONNX Runtime's arena; CPU
+            only). False is for a single photo, which runs as fast: it takes less at its peak and
+            leaves nothing; later ones would run slower.
 
     Raises:
         ModelError: Unknown name, missing or damaged file, or a checkpoint that must be converted
@@ -401,7 +410,7 @@ def load(
     path = registry.resolve(model, download=download)
     if precision is not None and precision not in ("fp32", "fp16", "int8"):
         raise OptionError(f"precision: expected fp32, fp16 or int8, got {precision!r}")
-    session = Session(path, provider, threads)
+    session = Session(path, provider, threads, graph_cache=graph_cache, keep_memory=keep_memory)
     if precision is not None and session.spec.precision != precision:
         session.close()
         raise OptionError(

@@ -287,3 +287,10 @@ def test_seconds_of_each_stage(matting: portrait_sdk.Matting, photo: np.ndarray)
     seconds = matting.matte(photo).seconds
     assert set(seconds) == {"decode", "preprocess", "inference", "postprocess"}
     assert all(value >= 0 for value in seconds.values())
+
+
+def test_what_load_image_returned_can_be_matted(
+    matting: portrait_sdk.Matting, astronaut: Path
+) -> None:
+    loaded = portrait_sdk.load_image(astronaut)
+    np.testing.assert_array_equal(matting.matte(loaded).alpha, matting.matte(astronaut).alpha)

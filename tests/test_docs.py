@@ -36,7 +36,7 @@ def test_the_newest_version_of_the_changelog_is_the_packages() -> None:
     assert versions[1] == portrait_sdk.__version__
 
 
-def test_the_readmes_model_table_is_the_measured_one() -> None:
+def test_the_readmes_tables_are_the_measured_ones() -> None:
     script = CHECKOUT / "scripts/readme_tables.py"
     subprocess.run([sys.executable, str(script), "--check"], check=True)
 

@@ -14,7 +14,7 @@ import pytest
 import portrait_sdk
 
 PACKAGE = Path(portrait_sdk.__file__).parent
-ORDER = ("errors", "types", "spec", "ops", "model", "media", "api", "doctor", "cli")
+ORDER = ("errors", "types", "spec", "ops", "model", "media", "api", "doctor", "bench", "cli")
 ALLOWED = {
     "errors": set(),
     "types": {"errors"},
@@ -24,6 +24,7 @@ ALLOWED = {
     "media": {"errors", "types", "ops"},
     "api": {"errors", "types", "spec", "ops", "model", "media"},
     "doctor": {"errors", "types", "spec", "ops", "model"},
+    "bench": {"errors", "types", "spec", "ops", "model", "media", "api", "doctor", "converters"},
     "cli": {*ORDER, "converters"},
     "converters": {"errors", "types", "spec", "ops", "model", "media", "api"},
     "models": set(),

@@ -14,6 +14,7 @@ from portrait_sdk.errors import PortraitError
 
 _COMMANDS = {
     "adopt": ("portrait_sdk.cli.adopt", "adopt", "Make a foreign ONNX model describe itself."),
+    "bench": ("portrait_sdk.cli.bench", "bench", "How fast each stage runs on this machine."),
     "convert": (
         "portrait_sdk.cli.convert",
         "convert",

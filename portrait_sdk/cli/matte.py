@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,10 @@ import click
 from portrait_sdk.cli.options import json_option, model_options
 
 if TYPE_CHECKING:
-    from portrait_sdk.api import Matte
+    from collections.abc import Callable
+
+    from portrait_sdk.api import Matte, Matting
+    from portrait_sdk.media import Loaded
 
 _KINDS = ("cutout", "alpha", "foreground", "composite")
 _METHODS = ("multilevel-fast", "multilevel", "blur-fusion", "closed-form", "none")
@@ -84,51 +88,99 @@ def matte(  # noqa: PLR0913 - one parameter an option
         raise click.UsageError(f"IN and OUT are the same file: {out}")
 
     import portrait_sdk
+    from portrait_sdk.cli.heap import give_back_large_blocks
     from portrait_sdk.media import encode_image, write_atomic
+
+    give_back_large_blocks()
 
     if threads is not None:
         portrait_sdk.set_threads(threads)
-    started = time.perf_counter()
     source = _stream(sys.stdin, "standard input") if image == "-" else image
     sink = _stream(sys.stdout, "standard output") if out == "-" else None
-    with portrait_sdk.load(model, provider=provider, threads=threads) as matting:
-        loaded_s = time.perf_counter() - started
-        result = matting.matte(source)
-        seconds = {"load": loaded_s, **result.seconds}
-        clock = time.perf_counter()
-        picture = _picture(result, kind, background, None if method == "none" else method)
-        seconds["compose"] = time.perf_counter() - clock
-        clock = time.perf_counter()
-        data = encode_image(picture, file_format, quality=quality)
-        seconds["encode"] = time.perf_counter() - clock
-        clock = time.perf_counter()
-        if sink is not None:
-            sink.write(data)
-            sink.flush()
-        else:
-            write_atomic(Path(out), data)
-        seconds["write"] = time.perf_counter() - clock
-        if not result.has_subject:
-            click.echo(f"{image}: nobody found in this photo; alpha is (almost) empty", err=True)
-        if as_json:
-            height, width = result.alpha.shape
-            row = {
-                "input": image,
-                "output": out,
-                "kind": kind,
-                "format": file_format,
-                "width": width,
-                "height": height,
-                "model": matting.spec.name,
-                "provider": matting.provider,
-                "threads": matting.threads,
-                "coverage": round(result.coverage, 6),
-                "has_subject": bool(result.has_subject),
-                "bytes": len(data),
-                "seconds": {name: round(value, 6) for name, value in seconds.items()},
-            }
-            # Standard output holds the picture when OUT is -.
-            click.echo(json.dumps(row), err=out == "-")
+    matting, photo, seconds = _open_both(
+        lambda: portrait_sdk.load(model, provider=provider, threads=threads, keep_memory=False),
+        source,
+    )
+    # Each array and the model go as soon as nothing needs them any more: at 48 megapixels one
+    # array is 150 to 200 MB, and the network's memory counts beside the foreground's.
+    with matting:
+        result = matting.matte(photo)
+    del photo
+    seconds |= {name: value for name, value in result.seconds.items() if name != "decode"}
+    found = result.has_subject
+    row = {
+        "input": image,
+        "output": out,
+        "kind": kind,
+        "format": file_format,
+        "width": result.alpha.shape[1],
+        "height": result.alpha.shape[0],
+        "model": result.spec.name,
+        "provider": matting.provider,
+        "threads": matting.threads,
+        "coverage": round(result.coverage, 6),
+        "has_subject": found,
+    }
+    clock = time.perf_counter()
+    picture = _picture(result, kind, background, None if method == "none" else method)
+    seconds["compose"] = time.perf_counter() - clock
+    del result
+    clock = time.perf_counter()
+    data = encode_image(picture, file_format, quality=quality)
+    seconds["encode"] = time.perf_counter() - clock
+    del picture
+    clock = time.perf_counter()
+    if sink is not None:
+        sink.write(data)
+        sink.flush()
+    else:
+        write_atomic(Path(out), data)
+    seconds["write"] = time.perf_counter() - clock
+    if not found:
+        click.echo(f"{image}: nobody found in this photo; alpha is (almost) empty", err=True)
+    if as_json:
+        row["bytes"] = len(data)
+        row["seconds"] = {name: round(value, 6) for name, value in seconds.items()}
+        # Standard output holds the picture when OUT is -.
+        click.echo(json.dumps(row), err=out == "-")
+
+
+def _open_both(
+    load: Callable[[], Matting],
+    source: Any,  # noqa: ANN401 - a path or a stream
+) -> tuple[Matting, Loaded, dict[str, float]]:
+    """Open the model beside decoding the photo; where both fail, the model's error is told."""
+    from portrait_sdk.media import load_image
+
+    seconds: dict[str, float] = {}
+    found: list[Loaded] = []
+    errors: list[BaseException] = []
+
+    def decode() -> None:
+        started = time.perf_counter()
+        try:
+            found.append(load_image(source))
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            errors.append(error)
+        seconds["decode"] = time.perf_counter() - started
+
+    # A stream is read when there is a model: nobody waits for the end of a pipe without one, and
+    # Python cannot exit while another thread is inside standard input.
+    beside = isinstance(source, str)
+    thread = threading.Thread(target=decode, daemon=True)
+    if beside:
+        thread.start()
+    started = time.perf_counter()
+    matting = load()
+    seconds["load"] = time.perf_counter() - started
+    if beside:
+        thread.join()
+    else:
+        decode()
+    if errors:
+        matting.close()
+        raise errors[0]
+    return matting, found.pop(), seconds
 
 
 def _stream(text: Any, name: str) -> Any:  # noqa: ANN401 - a standard stream or None

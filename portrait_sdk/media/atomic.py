@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def _stat(name: str) -> os.stat_result | None:
 
 
 def _replace(target: Path, data: bytes | bytearray | memoryview, mode: int | None) -> None:
-    part = target.parent / f".portrait-{secrets.token_hex(8)}.part"
+    part = target.parent / f".portrait-{os.urandom(8).hex()}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         # 0o666 less the umask, as for any new file; tempfile would make it private.

@@ -32,11 +32,13 @@ def to_srgb(colour: Pil.Image, icc: bytes | None, name: str) -> Pil.Image:
             has, is left aside with a warning in the log. Ignored for LAB, which says all itself.
         name: The file's, for that warning.
     """
-    from PIL import ImageCms
-
     if colour.mode == "LAB":
+        from PIL import ImageCms
+
         return _apply(colour, _transform(ImageCms.createProfile("LAB"), "LAB"))
     if icc:
+        from PIL import ImageCms
+
         try:
             colour, transform = _prepare(colour, icc)
             if transform is None:
@@ -45,7 +47,8 @@ def to_srgb(colour: Pil.Image, icc: bytes | None, name: str) -> Pil.Image:
         except (OSError, ValueError, TypeError, ImageCms.PyCMSError) as error:
             reason = " ".join(str(error).split())
             _log.warning("%s: its colour profile is ignored: %s", name, reason)
-    return colour.convert("RGB")
+    # ``convert`` would copy what is RGB already.
+    return colour if colour.mode == "RGB" else colour.convert("RGB")
 
 
 def _prepare(colour: Pil.Image, icc: bytes) -> tuple[Pil.Image, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from portrait_sdk.errors import ImageError
 from portrait_sdk.media import _bmp, _jpeg, _png, _tiff, _webp
 from portrait_sdk.media.colour import to_srgb
@@ -16,7 +14,7 @@ from portrait_sdk.media.container import (
     exif_orientation,
     kind_of,
 )
-from portrait_sdk.media.pillow import split
+from portrait_sdk.media.pillow import as_array, split
 
 if TYPE_CHECKING:
     from PIL import Image as Pil
@@ -105,4 +103,4 @@ def _finish(decoded: Decoded, name: str) -> tuple[Image, U8Array | None]:
     if turn is not None:
         colour = colour.transpose(turn)
         alpha = alpha.transpose(turn) if alpha is not None else None
-    return np.asarray(colour), None if alpha is None else np.asarray(alpha)
+    return as_array(colour), None if alpha is None else as_array(alpha)

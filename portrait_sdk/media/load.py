@@ -46,7 +46,9 @@ class Loaded:
         return ((self.image * alpha + (255 - alpha) * 255 + 127) // 255).astype(np.uint8)
 
 
-def load_image(image: object, *, color: str = "RGB", limits: Limits = DEFAULT_LIMITS) -> Loaded:
+def load_image(  # noqa: PLR0911 - one for each kind of picture
+    image: object, *, color: str = "RGB", limits: Limits = DEFAULT_LIMITS
+) -> Loaded:
     """Read a picture as uint8 sRGB, upright.
 
     Args:
@@ -70,6 +72,8 @@ def load_image(image: object, *, color: str = "RGB", limits: Limits = DEFAULT_LI
     """
     if color not in ("RGB", "BGR"):
         raise OptionError(f"color: expected 'RGB' or 'BGR', got {color!r}")
+    if isinstance(image, Loaded):
+        return image
     if isinstance(image, np.ndarray):
         return _loaded(*from_array(np.asarray(image), color), None)
     pil = sys.modules.get("PIL.Image")  # a Pillow image exists only where Pillow is loaded

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
@@ -52,14 +51,21 @@ def offline() -> bool:
     Raises:
         OptionError: It has a value that is neither a yes nor a no.
     """
-    value = os.environ.get("PORTRAIT_OFFLINE", "").strip().lower()
+    return switch("PORTRAIT_OFFLINE")
+
+
+def switch(variable: str) -> bool:
+    """Whether an environment variable says yes; no where it is not set.
+
+    Raises:
+        OptionError: It has a value that is neither a yes nor a no.
+    """
+    value = os.environ.get(variable, "").strip().lower()
     if value in ("1", "true", "yes", "on"):
         return True
     if value in ("", "0", "false", "no", "off"):
         return False
-    raise OptionError(
-        f"PORTRAIT_OFFLINE: expected 1, true, yes, on, 0, false, no or off, got {value!r}"
-    )
+    raise OptionError(f"{variable}: expected 1, true, yes, on, 0, false, no or off, got {value!r}")
 
 
 def sha256(path: Path) -> str:
@@ -68,6 +74,8 @@ def sha256(path: Path) -> str:
     Raises:
         ModelError: It cannot be read.
     """
+    import hashlib  # here, as the embedded model needs no hash: it takes 10 ms
+
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

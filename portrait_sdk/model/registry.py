@@ -6,7 +6,6 @@ error that says which command makes one; nothing is downloaded unless asked for.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shlex
@@ -141,6 +140,8 @@ def find(name: str) -> Entry:
     known = entries()
     if name in known:
         return known[name]
+    import difflib
+
     near = difflib.get_close_matches(name, known, n=1)
     near = near or [other for other in known if name and name in other]
     hint = f"did you mean '{near[0]}'? " if near else ""

@@ -21,17 +21,21 @@ if TYPE_CHECKING:
 
 
 def _choose() -> tuple[ModuleType, str, str | None]:
-    from portrait_sdk.ops import _kernels_numpy
-
     if os.environ.get("PORTRAIT_NO_EXTENSION", "") not in ("", "0"):
-        return _kernels_numpy, "numpy", "PORTRAIT_NO_EXTENSION is set"
+        return _in_numpy("PORTRAIT_NO_EXTENSION is set")
     try:
         from portrait_sdk.ops import _kernels
     except ImportError as error:
-        return _kernels_numpy, "numpy", str(error)
+        return _in_numpy(str(error))
     except ValueError as error:  # PS_FORCE_ISA names none
         raise OptionError(str(error)) from error
     return _kernels, os.environ.get("PS_FORCE_ISA") or _kernels.isas()[0], None
+
+
+def _in_numpy(why: str) -> tuple[ModuleType, str, str]:
+    from portrait_sdk.ops import _kernels_numpy
+
+    return _kernels_numpy, "numpy", why
 
 
 _run, ISA, WHY_NUMPY = _choose()

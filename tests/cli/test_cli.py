@@ -337,3 +337,40 @@ def test_a_broken_onnxruntime_is_one_line(astronaut: Path, tmp_path: Path) -> No
     done = run("doctor", **environment)
     assert done.returncode == 0, done.stderr
     assert b"installed only in part" in done.stdout
+
+
+def test_a_wrong_model_is_told_without_waiting_for_a_pipe(tmp_path: Path) -> None:
+    command = [
+        PORTRAIT,
+        "matte",
+        "-",
+        "-o",
+        tmp_path / "out.png",
+        "--model",
+        tmp_path / "none.onnx",
+    ]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.wait(timeout=60) == 1  # standard input is still open
+        assert b"no such model file" in process.stderr.read()
+
+
+def test_bench_times_every_stage(tmp_path: Path) -> None:
+    arguments = ("bench", "--megapixels", "0.5", "--rounds", "1", "--provider", "cpu")
+    result = run(*arguments, "--json", PYTHONPATH=str(_without_pymatting(tmp_path)))
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    stages = [row["stage"] for row in found["rows"]]
+    assert stages[:2] == ["decode JPEG", "photo to network input"]
+    assert {"network portrait-s", "alpha to photo size", "foreground multilevel", "cutout", "PNG",
+            "JPEG to PNG cutout"} <= set(stages)  # fmt: skip
+    assert [row["stage"] for row in found["rows"] if row["differ"]] == []
+    assert all(row["seconds"]["median"] > 0 for row in found["rows"])
+    table = run(*arguments, PYTHONPATH=str(_without_pymatting(tmp_path))).stdout.decode()
+    assert all(stage in table for stage in stages)
+
+
+def _without_pymatting(folder: Path) -> Path:
+    """A folder whose pymatting is not there: the real one may compile for 40 s."""
+    (folder / "pymatting.py").write_text("raise ImportError")
+    return folder
