@@ -7,6 +7,7 @@
 
 #include "ps_blur_fusion.h"
 #include "ps_composite.h"
+#include "ps_guided.h"
 #include "ps_multilevel.h"
 #include "ps_quantize.h"
 #include "ps_resize.h"
@@ -21,6 +22,7 @@ static const ps_family ps_families[] = {
     {ps_blur_fusion_impls, sizeof *ps_blur_fusion_impls},
     {ps_composite_impls, sizeof *ps_composite_impls},
     {ps_cutout_impls, sizeof *ps_cutout_impls},
+    {ps_guided_impls, sizeof *ps_guided_impls},
     {ps_multilevel_impls, sizeof *ps_multilevel_impls},
     {ps_premultiply_impls, sizeof *ps_premultiply_impls},
     {ps_quantize_impls, sizeof *ps_quantize_impls},
@@ -142,6 +144,8 @@ static PyMethodDef ps_py_methods[] = {
     PS_METHOD(unpremultiply, "Colours divided by alpha, uint8 (H, W, 4)."),
     PS_METHOD(blur_fusion, "One pass of blur fusion foreground estimation."),
     PS_METHOD(multilevel, "Multi-level foreground and background colours."),
+    PS_METHOD(guided_slopes, "How alpha follows the colours of a small photo, (h, w, 4)."),
+    PS_METHOD(guided_detail, "Add the detail of the photo to a resized alpha (H, W)."),
     {NULL, NULL, 0, NULL},
 };
 

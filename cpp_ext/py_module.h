@@ -28,5 +28,7 @@ PyObject *ps_py_resize_to_planes(PyObject *module, PyObject *args, PyObject *kwa
 PyObject *ps_py_resize_alpha(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ps_py_blur_fusion(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ps_py_multilevel(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *ps_py_guided_slopes(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *ps_py_guided_detail(PyObject *module, PyObject *args, PyObject *kwargs);
 
 #endif

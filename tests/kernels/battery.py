@@ -166,6 +166,36 @@ def _multilevel(rng: np.random.Generator, height: int, width: int) -> Call:
     )
 
 
+def _guided_slopes(rng: np.random.Generator, height: int, width: int) -> Call:
+    guide = rng.random((3, height, width), dtype=np.float32)
+    rows = int(rng.integers(1, height + 1))
+    first = int(rng.integers(height - rows + 1))
+    alpha = a_clean_alpha(rng, height, width)
+    alpha[: height // 2, : width // 2] = 0  # where nothing is to be done
+    return Call(
+        kernel="guided_slopes",
+        args=(guide, alpha, None, first, 1e-3),
+        outputs=(((rows, width, 4), np.float32),),
+    )
+
+
+def _guided_detail(rng: np.random.Generator, height: int, width: int) -> Call:
+    h, w = (int(n) for n in rng.integers(1, 40, 2))
+    slopes = rng.normal(0, 1e-3, (h, w, 4)).astype(np.float32)
+    slopes[rng.random((h, w)) < rng.choice([0.5, 1.0])] = 0
+    return Call(
+        kernel="guided_detail",
+        args=(
+            a_photo(rng, height, width, 3),
+            slopes,
+            a_clean_alpha(rng, height, width),
+            None,
+            *taps((h, w), (height, width), KERNELS[rng.integers(len(KERNELS))]),
+        ),
+        outputs=(((height, width), np.float32),),
+    )
+
+
 CASES: dict[str, Callable[[np.random.Generator, int, int], Call]] = {
     "resize_to_planes": _planes,
     "resize_alpha to float32": _alpha_to(np.float32),
@@ -177,6 +207,8 @@ CASES: dict[str, Callable[[np.random.Generator, int, int], Call]] = {
     "unpremultiply": _rgba("unpremultiply"),
     "blur_fusion": _blur_fusion,
     "multilevel": _multilevel,
+    "guided_slopes": _guided_slopes,
+    "guided_detail": _guided_detail,
 }
 
 TOLERANCE = {
@@ -195,4 +227,7 @@ TOLERANCE = {
     "blur_fusion": 1e-4,
     # The start colours' sums may round the other way; sweeps neither magnify nor forget it.
     "multilevel": 1e-5,
+    # The same operations in the same order, each rounded to float32.
+    "guided_slopes": 0.0,
+    "guided_detail": 0.0,
 }
