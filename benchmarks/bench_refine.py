@@ -1,18 +1,18 @@
 """What ``refine`` is worth, and what it costs, on composites whose alpha is known.
 
-``python benchmarks/bench_refine.py DATA [MODEL…]``. DATA holds ``image/`` and ``alpha/``, portraits and
-their alpha of the same name and size. Each tenth, in the order of names, is laid over another background
-at its own size, with estimated foreground colours; half get a sensor's noise. The network's input is
-reduced to a half, a quarter and an eighth of what its model wants, so that the photo is that much larger
-than what the network sees. Two questions are asked apart:
+``python benchmarks/bench_refine.py DATA [MODEL…]``. DATA holds ``image/`` and ``alpha/``, portraits
+and their alpha of the same name and size. Each twentieth, in the order of names, is laid over
+another background at its own size, with estimated foreground colours; half get a sensor's noise.
+The network's input is reduced, down to an eighth of what its model wants, so that the photo is that
+much larger than what the network sees. Two questions are asked apart:
 
-- *network*: the network's alpha of the reduced input, refined, against the truth. Most of what is wrong
-  here is the network's, who has never seen photos that small.
+- *network*: the network's alpha of the reduced input, refined, against the truth. Most of what is
+  wrong here is the network's, which never learnt photos that small.
 - *resampling*: the truth itself, reduced to the input's size and refined, against the truth.
 
 SAD is the sum of absolute differences, and grad that of squared differences of Gaussian gradients
-(sigma 1.4), both in the unknown band of the truth's trimap, over 1000. Costs are of a 12-megapixel photo,
-one enlarged portrait, on top of ``refine="none"``. Only means go to the results.
+(sigma 1.4), both in the unknown band of the truth's trimap, over 1000. Costs are of a 12-megapixel
+photo, one enlarged portrait with noise. Only means go to the results.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import portrait_sdk
 from portrait_sdk.api import Matting
 from portrait_sdk.model import registry
 from portrait_sdk.model.session import Session, read_spec
-from portrait_sdk.ops import geometry, preprocess, refine, resample
+from portrait_sdk.ops import geometry, kernels, postprocess, refine, resample
 from portrait_sdk.spec import Filter
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ PICTURES = sorted((HERE.parent / "tests/data/pictures").glob("*.jpg"))
 PORTRAIT = HERE.parent / "samples/portraits/astronaut.jpg"
 MODES = ("none", "guided", "patches")
 TWELVE = (4000, 3000)
-EVERY, MOST = 10, 59
+EVERY, MOST = 20, 30
 NOISE = 3.0  # standard deviation, of 255
 assert set(MODES) < set(get_args(refine.Refine))
 
@@ -116,12 +116,12 @@ def quality(path: Path, data: list[tuple[np.ndarray, np.ndarray]], by: float) ->
             place = geometry.place(truth.shape, policy)
             taps = resample.taps_for(truth.shape, (place.height, place.width), Filter())
             small = np.empty((place.height, place.width), np.float32)
-            preprocess.kernels.resize_alpha(truth, small, taps)
+            kernels.resize_alpha(truth, small, taps)
             for mode in MODES:
                 full = matting.matte(photo, refine=mode).alpha
                 found.setdefault(f"network {mode}", []).append(errors(full, truth))
             for mode, full in (
-                ("none", refine.postprocess.resized(small, truth.shape)),
+                ("none", postprocess.resized(small, truth.shape)),
                 ("guided", refine.guided(small, photo)),
             ):
                 found.setdefault(f"resampling {mode}", []).append(errors(full, truth))

@@ -216,7 +216,7 @@ class Matting(_Closes):
             refine: How alpha comes from the network's size to the photo's. ``none``: resized.
                 ``guided``: soft edges follow the photo's own detail. ``patches``: the network runs
                 again on up to nine windows of a larger copy where it was unsure, then ``guided``.
-                ``auto``: ``guided`` where the photo is at least 1.25 times as large as the
+                ``auto``: ``guided`` where the photo is at least 1.5 times as large as the
                 network's input, else ``none``.
 
         Raises:
