@@ -8,6 +8,7 @@
 #include "ps_blur_fusion.h"
 #include "ps_composite.h"
 #include "ps_deflate.h"
+#include "ps_guided.h"
 #include "ps_multilevel.h"
 #include "ps_png_filter.h"
 #include "ps_quantize.h"
@@ -24,6 +25,7 @@ static const ps_family ps_families[] = {
     {ps_composite_impls, sizeof *ps_composite_impls},
     {ps_cutout_impls, sizeof *ps_cutout_impls},
     {ps_deflate_impls, sizeof *ps_deflate_impls},
+    {ps_guided_impls, sizeof *ps_guided_impls},
     {ps_multilevel_impls, sizeof *ps_multilevel_impls},
     {ps_png_filter_impls, sizeof *ps_png_filter_impls},
     {ps_premultiply_impls, sizeof *ps_premultiply_impls},
@@ -150,6 +152,8 @@ static PyMethodDef ps_py_methods[] = {
     PS_METHOD(deflate, "Bytes to raw deflate; returns how many."),
     PS_METHOD(multilevel_job, "The same as a job that several threads join."),
     PS_METHOD(multilevel_join, "Take part in a job until nothing of it is left to begin."),
+    PS_METHOD(guided_slopes, "How alpha follows the colours of a small photo, (h, w, 4)."),
+    PS_METHOD(guided_detail, "Add the detail of the photo to a resized alpha (H, W)."),
     {NULL, NULL, 0, NULL},
 };
 

@@ -32,5 +32,7 @@ PyObject *ps_py_png_filter(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ps_py_deflate(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ps_py_multilevel_job(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ps_py_multilevel_join(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *ps_py_guided_slopes(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *ps_py_guided_detail(PyObject *module, PyObject *args, PyObject *kwargs);
 
 #endif

@@ -15,6 +15,7 @@ from portrait_sdk.media import DEFAULT_LIMITS, Limits, load_image
 from portrait_sdk.model import registry
 from portrait_sdk.model.session import Session
 from portrait_sdk.ops import compositing, foreground, geometry, postprocess, preprocess
+from portrait_sdk.ops import refine as refining
 from portrait_sdk.ops import trimap as trimaps
 from portrait_sdk.ops.foreground import DEFAULT as DEFAULT_METHOD
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from portrait_sdk.media import Loaded
     from portrait_sdk.model.session import States
     from portrait_sdk.ops.foreground import Method
+    from portrait_sdk.ops.refine import Refine
     from portrait_sdk.spec import ModelSpec, Precision
-    from portrait_sdk.types import AlphaF32, Cutout, Image, Trimap
+    from portrait_sdk.types import AlphaF32, Cutout, F32Array, Image, Trimap
 
 Color: TypeAlias = Literal["RGB", "BGR"]
 ImageLike: TypeAlias = Any
@@ -47,7 +49,7 @@ class Matte:
     spec: ModelSpec
     """Of the model that made it."""
     seconds: dict[str, float]
-    """Wall time of each stage: decode, preprocess, inference, postprocess."""
+    """Wall time of each stage: decode, preprocess, inference, postprocess (refining included)."""
     _foregrounds: dict[str, Image] = field(default_factory=dict, repr=False)
 
     @property
@@ -196,7 +198,12 @@ class Matting(_Closes):
         return self._session.threads
 
     def matte(
-        self, image: ImageLike, *, color: Color = "RGB", limits: Limits = DEFAULT_LIMITS
+        self,
+        image: ImageLike,
+        *,
+        color: Color = "RGB",
+        limits: Limits = DEFAULT_LIMITS,
+        refine: Refine = "auto",
     ) -> Matte:
         """Matte one photo.
 
@@ -207,13 +214,19 @@ class Matting(_Closes):
                 picture already has is multiplied into the result; the network is shown it on white.
             color: Channel order of an array: "RGB" or "BGR" (OpenCV's).
             limits: Pixels and bytes beyond which a picture is refused before memory is taken.
+            refine: How alpha comes from the network's size to the photo's. ``none``: resized.
+                ``guided``: soft edges follow the photo's own detail. ``patches``: the network runs
+                again on up to nine windows of a larger copy where it was unsure, then ``guided``.
+                ``auto``: ``guided`` where the photo is at least 1.5 times as large as the
+                network's input, else ``none``.
 
         Raises:
             ImageError: The picture cannot be read, or an array has another dtype, shape or range.
             ClosedError: The model is closed, or was opened in another process.
             ModelError: ONNX Runtime refuses the run, or alpha is not a number.
+            OptionError: ``refine`` is none of these, or ``patches`` for a recurrent model.
         """
-        return self.matte_many([image], color=color, limits=limits)[0]
+        return self.matte_many([image], color=color, limits=limits, refine=refine)[0]
 
     def matte_many(
         self,
@@ -221,6 +234,7 @@ class Matting(_Closes):
         *,
         color: Color = "RGB",
         limits: Limits = DEFAULT_LIMITS,
+        refine: Refine = "auto",
         batch_size: int = 4,
     ) -> list[Matte]:
         """Matte several photos, in order.
@@ -232,12 +246,14 @@ class Matting(_Closes):
             images: As for :meth:`matte`.
             color: Channel order of arrays.
             limits: As for :meth:`matte`.
+            refine: As for :meth:`matte`.
             batch_size: Largest batch.
 
         Raises:
             ImageError, ClosedError, ModelError: As :meth:`matte`; nothing is returned then.
-            OptionError: ``batch_size`` is below 1.
+            OptionError: ``batch_size`` is below 1, or as :meth:`matte`.
         """
+        refining.choose(refine, self.spec)
         if batch_size < 1:
             raise OptionError(f"batch_size: expected at least 1, got {batch_size}")
         largest = batch_size if self._session.batches else 1
@@ -250,24 +266,25 @@ class Matting(_Closes):
             decode_s = time.perf_counter() - started
             own = geometry.place(loaded.image.shape[:2], self.spec.input.size).input
             if waiting and (own != size or len(waiting) == largest):
-                mattes += self._run(waiting)[0]
+                mattes += self._run(waiting, refine)[0]
                 waiting = []
             size = own
             waiting.append((loaded, decode_s))
-        return mattes + (self._run(waiting)[0] if waiting else [])
+        return mattes + (self._run(waiting, refine)[0] if waiting else [])
 
     def sequence(self) -> MattingSequence:
         """Begin a sequence of frames, such as a video's: see :class:`MattingSequence`."""
         return MattingSequence(self)
 
     def _run(
-        self, photos: list[tuple[Loaded, float]], states: States | None = None
+        self, photos: list[tuple[Loaded, float]], refine: Refine, states: States | None = None
     ) -> tuple[list[Matte], States]:
         """Matte loaded photos as one batch; ``states`` are a sequence's, None for single photos."""
         spec = self.spec
         after: States = {}
         clock = [time.perf_counter()]
-        batch, places = preprocess.prepare([p.over_white() for p, _ in photos], spec.input)
+        images = [photo.over_white() for photo, _ in photos]
+        batch, places = preprocess.prepare(images, spec.input)
         clock.append(time.perf_counter())
         if states is None:
             output = self._session.run(batch)
@@ -276,9 +293,13 @@ class Matting(_Closes):
         clock.append(time.perf_counter())
         small = postprocess.network_alpha(output, spec, places[0].input)
         mattes = []
-        for (photo, decode_s), alpha, place in zip(photos, small, places, strict=True):
+        for (photo, decode_s), image, alpha, place in zip(
+            photos, images, small, places, strict=True
+        ):
             started = time.perf_counter()
-            full = postprocess.to_photo(alpha, place, photo.image.shape[:2])
+            full = refining.refine(
+                refine, alpha, place, image, spec, self._again, batch_size=self._windows_at_once
+            )
             if photo.source_alpha is not None:
                 full *= photo.source_alpha * np.float32(1 / 255)
             mattes.append(
@@ -295,6 +316,18 @@ class Matting(_Closes):
                 )
             )
         return mattes, after
+
+    def _again(self, windows: F32Array) -> F32Array:
+        """Run the network on a batch of windows: float32 (N, h, w)."""
+        nhwc = self.spec.input.layout == "NHWC"
+        size = windows.shape[1:3] if nhwc else windows.shape[2:]
+        output = self._session.run(windows)
+        return postprocess.network_alpha(output, self.spec, (size[0], size[1]))
+
+    @property
+    def _windows_at_once(self) -> int:
+        """One by one on a CPU, where a batch takes memory and saves no time."""
+        return 4 if self._session.batches and self.provider != "cpu" else 1
 
     def close(self) -> None:
         """Let go of the model; again is harmless."""
@@ -324,7 +357,12 @@ class MattingSequence(_Closes):
         self._closed = False
 
     def matte(
-        self, frame: ImageLike, *, color: Color = "RGB", limits: Limits = DEFAULT_LIMITS
+        self,
+        frame: ImageLike,
+        *,
+        color: Color = "RGB",
+        limits: Limits = DEFAULT_LIMITS,
+        refine: Refine = "auto",
     ) -> Matte:
         """Matte the next frame.
 
@@ -332,13 +370,16 @@ class MattingSequence(_Closes):
             frame: As for :meth:`Matting.matte`.
             color: Channel order of an array.
             limits: As for :meth:`Matting.matte`.
+            refine: As for :meth:`Matting.matte`.
 
         Raises:
             ImageError: The frame cannot be read; or, under a model with states, it comes to another
                 size in the network than those before it: :meth:`reset` begins anew with that size.
             ClosedError: The sequence or its model is closed.
             ModelError: ONNX Runtime refuses the run, or alpha is not a number.
+            OptionError: As :meth:`Matting.matte`.
         """
+        refining.choose(refine, self._matting.spec)
         with self._lock:
             if self._closed:
                 raise ClosedError("this sequence is closed: begin another, Matting.sequence()")
@@ -355,7 +396,7 @@ class MattingSequence(_Closes):
                     "reset() begins the sequence anew"
                 )
             (matte,), self._states = self._matting._run(  # noqa: SLF001 - its other half
-                [(loaded, decode_s)], self._states
+                [(loaded, decode_s)], refine, self._states
             )
             self._size = size
         return matte
@@ -424,18 +465,26 @@ _default_lock = threading.Lock()
 _default: tuple[int, Matting] | None = None
 
 
-def matte(image: ImageLike, *, color: Color = "RGB", limits: Limits = DEFAULT_LIMITS) -> Matte:
+def matte(
+    image: ImageLike,
+    *,
+    color: Color = "RGB",
+    limits: Limits = DEFAULT_LIMITS,
+    refine: Refine = "auto",
+) -> Matte:
     """Matte one photo with the default model, which is opened at the first call and kept.
 
     Args:
         image: See :meth:`Matting.matte`.
         color: Channel order of an array.
         limits: Pixels and bytes beyond which a picture is refused.
+        refine: ``auto``, ``guided``, ``patches`` or ``none``: see :meth:`Matting.matte`.
 
     Raises:
         ImageError: The picture cannot be read, or an array has another dtype, shape or range.
+        OptionError: ``refine`` is none of these.
     """
-    return _default_matting().matte(image, color=color, limits=limits)
+    return _default_matting().matte(image, color=color, limits=limits, refine=refine)
 
 
 def _default_matting() -> Matting:

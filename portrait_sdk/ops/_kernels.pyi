@@ -93,3 +93,25 @@ def multilevel_job(
 
 def multilevel_join(job: object) -> None:
     """Take part in a job until nothing of it is left to begin; on any number of threads."""
+
+def guided_slopes(
+    guide: Planes,
+    alpha: AlphaF32,
+    out: F32Array,
+    first: int,
+    epsilon: float,
+    *,
+    isa: str | None = None,
+) -> None: ...
+def guided_detail(
+    image: Image,
+    slopes: F32Array,
+    alpha: AlphaF32,
+    out: AlphaF32,
+    y_start: I32Array,
+    y_weights: F32Array,
+    x_start: I32Array,
+    x_weights: F32Array,
+    *,
+    isa: str | None = None,
+) -> None: ...

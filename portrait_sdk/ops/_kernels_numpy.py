@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         U8Array,
     )
 
+_FLAT = np.float32(1 / 512)  # alpha that differs by no more in a window has no slopes
 _EPSILON = np.float32(1e-5)  # Forte 2021: keeps an empty window's mean finite
 _PAIR = 2  # sweeps between two roundings to 16 bits
 _TILE, _RIM = 64, 7  # px
@@ -475,3 +476,85 @@ def deflate(data: U8Array, last: bool, out: U8Array) -> int:  # noqa: FBT001 - t
     packed = packer.compress(data.data) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
     out[: len(packed)] = np.frombuffer(packed, np.uint8)
     return len(packed)
+
+
+def guided_slopes(
+    guide: Planes, alpha: AlphaF32, out: F32Array, first: int, epsilon: float
+) -> None:
+    """How alpha follows the colours of a small photo, pixel by pixel.
+
+    Over each pixel's 3 x 3 window (edges repeated) the ridge regression
+    ``s = (cov(I, I) + epsilon * 1)^-1 cov(I, p)``, with ``s = 0`` where alpha differs from the
+    window's centre by at most 1/512; written as ``(s / 255, s . I)``.
+
+    Args:
+        guide: float32 (3, h, w), RGB in [0, 1].
+        alpha: float32 (h, w) in [0, 1].
+        out: float32 (rows, w, 4), written: rows ``first`` and following.
+        first: Row of ``guide`` that ``out`` begins with.
+        epsilon: Squared differences of colour below it count for little: noise.
+
+    Source:
+        He, Sun & Tang, "Guided Image Filtering", PAMI 2013, for the regression.
+    """
+    height = len(out)
+    channels = np.concatenate([guide, alpha[None]])
+    near = np.pad(channels, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    near = near[:, first : first + height + 2]
+    centre = near[:, 1:-1, 1:-1]
+    sums = np.zeros_like(centre)
+    products = np.zeros((4, *centre.shape), np.float32)
+    active = np.zeros(centre.shape[1:], np.bool_)
+    for i in range(3):
+        for j in range(3):
+            window = near[:, i : i + height, j : j + centre.shape[2]]
+            difference = window - centre
+            sums += difference
+            products += difference[:, None] * difference
+            active |= np.abs(difference[3]) > _FLAT
+    cov = np.float32(9) * products - sums[:, None] * sums  # 81 times the covariances
+    ridge = np.float32(81) * np.float32(epsilon)
+    rr, gg, bb = (cov[c, c] + ridge for c in range(3))
+    rg, rb, gb, (rp, gp, bp) = cov[0, 1], cov[0, 2], cov[1, 2], cov[:3, 3]
+    l_g, l_b = rg / rr, rb / rr
+    d_g, m_b = gg - l_g * rg, gb - l_g * rb
+    l_gb = m_b / d_g
+    d_b = (bb - l_b * rb) - l_gb * m_b
+    y_g = gp - l_g * rp
+    y_b = (bp - l_b * rp) - l_gb * y_g
+    a_b = y_b / d_b
+    a_g = y_g / d_g - l_gb * a_b
+    a_r = (rp / rr - l_g * a_g) - l_b * a_b
+    level = np.float32(1) / np.float32(255)
+    offset = (a_r * centre[0] + a_g * centre[1]) + a_b * centre[2]
+    slopes = np.stack([a_r * level, a_g * level, a_b * level, offset], axis=-1)
+    out[...] = np.where(active[..., None], slopes, np.float32(0))
+
+
+def guided_detail(
+    image: Image,
+    slopes: F32Array,
+    alpha: AlphaF32,
+    out: AlphaF32,
+    y_start: I32Array,
+    y_weights: F32Array,
+    x_start: I32Array,
+    x_weights: F32Array,
+) -> None:
+    """Add what the photo shows and its small copy does not: ``alpha + s.rgb . photo - s.w``.
+
+    Args:
+        image: uint8 (H, W, 3).
+        slopes: float32 (h, w, 4), see ``guided_slopes``; resampled to the photo's size by the taps.
+        alpha: float32 (H, W) in [0, 1].
+        out: float32 (H, W), written, clamped to [0, 1]; may be ``alpha`` itself.
+        y_start: int32 (H,), see ``resample.Taps``.
+        y_weights: float32 (H, ky).
+        x_start: int32 (W,).
+        x_weights: float32 (W, kx).
+    """
+    tall = _resample(slopes, y_start, y_weights)
+    full = _resample(tall.transpose(1, 0, 2), x_start, x_weights).transpose(1, 0, 2)
+    colour = image.astype(np.float32)
+    red, green, blue = (full[..., c] * colour[..., c] for c in range(3))
+    out[...] = _clamped(alpha + ((red + green + blue) - full[..., 3]))

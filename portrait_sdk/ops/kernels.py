@@ -272,3 +272,37 @@ def deflate(data: U8Array, out: U8Array, *, last: bool) -> int:
 
 
 _PIXELS_PER_THREAD = 1 << 15  # a few hundred microseconds of work
+
+
+def guided_slopes(guide: Planes, alpha: AlphaF32, epsilon: float) -> F32Array:
+    """How alpha follows a small photo's colours: float32 (h, w, 4); see ``_kernels_numpy``."""
+    guide, alpha = _dense(guide), _dense(alpha)
+    out = np.empty((*alpha.shape, 4), np.float32)
+    threads.over_rows(
+        out.shape[0],
+        out.shape[1] * 32,
+        lambda a, b: _run.guided_slopes(guide, alpha, out[a:b], a, epsilon),
+    )
+    return out
+
+
+def guided_detail(image: Image, slopes: F32Array, alpha: AlphaF32, taps: tuple[Taps, Taps]) -> None:
+    """Add the photo's detail to ``alpha``, in place; see ``_kernels_numpy.guided_detail``."""
+    image, slopes = _dense(image), _dense(slopes)
+    vertical, horizontal = taps
+
+    def band(first: int, last: int) -> None:
+        rows = vertical.rows(first, last)
+        part = alpha[first:last]
+        _run.guided_detail(
+            image[first:last],
+            slopes,
+            part,
+            part,
+            rows.start,
+            rows.weights,
+            horizontal.start,
+            horizontal.weights,
+        )
+
+    threads.over_rows(alpha.shape[0], alpha.shape[1] * 11, band)

@@ -12,6 +12,7 @@ from portrait_sdk.spec import Filter
 
 if TYPE_CHECKING:
     from portrait_sdk.ops.geometry import Letterbox
+    from portrait_sdk.ops.resample import Taps
     from portrait_sdk.spec import ModelSpec
     from portrait_sdk.types import AlphaF32, F32Array
 
@@ -66,6 +67,26 @@ def _unexpected(spec: ModelSpec, size: tuple[int, int], values: F32Array) -> Mod
     )
 
 
+def taps_back(source: tuple[int, ...], target: tuple[int, ...]) -> tuple[Taps, Taps]:
+    """How alpha, and what belongs to it, is resized to the photo: bilinearly."""
+    return resample.taps_for((source[0], source[1]), (target[0], target[1]), _BACK)
+
+
+def resized(alpha: F32Array, size: tuple[int, int]) -> AlphaF32:
+    """Resize alpha bilinearly, and clamp it.
+
+    Args:
+        alpha: float32 (h, w).
+        size: Height and width of the result.
+
+    Returns:
+        float32 of ``size`` in [0, 1].
+    """
+    out = np.empty(size, np.float32)
+    kernels.resize_alpha(alpha, out, taps_back(alpha.shape, size))
+    return out
+
+
 def to_photo(alpha: F32Array, place: Letterbox, size: tuple[int, int]) -> AlphaF32:
     """Undo the letterbox, resize bilinearly to the photo's size, clamp.
 
@@ -77,7 +98,4 @@ def to_photo(alpha: F32Array, place: Letterbox, size: tuple[int, int]) -> AlphaF
     Returns:
         float32 (H, W) in [0, 1].
     """
-    inner = alpha[place.rows, place.columns]
-    out = np.empty(size, np.float32)
-    kernels.resize_alpha(inner, out, resample.taps_for(inner.shape, size, _BACK))
-    return out
+    return resized(alpha[place.rows, place.columns], size)

@@ -26,18 +26,12 @@ def prepare(images: Sequence[Image], spec: InputSpec) -> tuple[F32Array, list[ge
         float32 (N, 3, h, w), or (N, h, w, 3) for the layout NHWC; and each photo's place.
     """
     places = [geometry.place(image.shape[:2], spec.size) for image in images]
-    height, width = places[0].input
-    assert all(place.input == (height, width) for place in places)
+    assert all(place.input == places[0].input for place in places)
+    batch, planes = _empty(len(images), places[0].input, spec)
     scale, offset = affine(spec)
-    if spec.layout == "NHWC":
-        batch = np.empty((len(images), height, width, 3), np.float32)
-        planes = batch.transpose(0, 3, 1, 2)
-    else:
-        batch = planes = np.empty((len(images), 3, height, width), np.float32)
     for image, place, out in zip(images, places, planes, strict=True):
         if place.padded:
-            pad = np.array(spec.size.pad if spec.color == "RGB" else spec.size.pad[::-1])
-            out[...] = (pad * scale + offset).astype(np.float32)[:, None, None]
+            _pad(out, spec)
         kernels.resize_to_planes(
             image,
             out[:, place.rows, place.columns],
@@ -47,6 +41,60 @@ def prepare(images: Sequence[Image], spec: InputSpec) -> tuple[F32Array, list[ge
             reverse=spec.color == "BGR",
         )
     return batch, places
+
+
+def prepare_windows(
+    image: Image,
+    size: tuple[int, int],
+    corners: Sequence[tuple[int, int]],
+    window: tuple[int, int],
+    spec: InputSpec,
+) -> F32Array:
+    """Resize one photo and lay out windows of it as one batch.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        size: Height and width it is resized to; of that, only the windows are computed.
+        corners: Top and left of each window in the resized photo. What lies outside is padding.
+        window: Height and width of each.
+        spec: The model's input.
+
+    Returns:
+        float32 (N, 3, h, w), or (N, h, w, 3) for the layout NHWC.
+    """
+    batch, planes = _empty(len(corners), window, spec)
+    scale, offset = affine(spec)
+    vertical, horizontal = resample.taps_for(image.shape[:2], size, spec.size.filter)
+    for (top, left), out in zip(corners, planes, strict=True):
+        first, last = max(0, top), min(size[0], top + window[0])
+        begin, end = max(0, left), min(size[1], left + window[1])
+        if (last - first, end - begin) != window:
+            _pad(out, spec)
+        kernels.resize_to_planes(
+            image,
+            out[:, first - top : last - top, begin - left : end - left],
+            (vertical.rows(first, last), horizontal.rows(begin, end)),
+            scale,
+            offset,
+            reverse=spec.color == "BGR",
+        )
+    return batch
+
+
+def _empty(count: int, size: tuple[int, int], spec: InputSpec) -> tuple[F32Array, F32Array]:
+    """A batch in the model's layout, and the same memory as (N, 3, h, w)."""
+    if spec.layout == "NHWC":
+        batch = np.empty((count, *size, 3), np.float32)
+        return batch, batch.transpose(0, 3, 1, 2)
+    batch = np.empty((count, 3, *size), np.float32)
+    return batch, batch
+
+
+def _pad(planes: F32Array, spec: InputSpec) -> None:
+    """Fill one photo's planes with the normalised padding colour."""
+    scale, offset = affine(spec)
+    pad = np.array(spec.size.pad if spec.color == "RGB" else spec.size.pad[::-1])
+    planes[...] = (pad * scale + offset).astype(np.float32)[:, None, None]
 
 
 def affine(spec: InputSpec) -> tuple[F32Array, F32Array]:

@@ -118,6 +118,26 @@ def test_json_is_one_object_with_the_truth(tmp_path: Path, astronaut: Path) -> N
             "write"} == set(row["seconds"])  # fmt: skip
 
 
+def test_refine_is_what_the_library_does(tmp_path: Path, astronaut: Path) -> None:
+    import portrait_sdk
+
+    large, out = tmp_path / "large.png", tmp_path / "a.png"
+    cv2.imwrite(str(large), cv2.resize(cv2.imread(str(astronaut)), (1100, 1100)))
+    options = ("--output", "alpha", "--provider", "cpu")
+    found = {}
+    with portrait_sdk.load(provider="cpu") as matting:
+        for mode in ("auto", "guided", "patches", "none"):
+            assert run("matte", large, "-o", out, "--refine", mode, *options).returncode == 0
+            found[mode] = read(out)
+            want = np.rint(matting.matte(large, refine=mode).alpha * 255)
+            np.testing.assert_array_equal(found[mode], want)
+    np.testing.assert_array_equal(found["auto"], found["guided"])
+    assert (found["none"] != found["guided"]).any()
+    assert (found["patches"] != found["guided"]).any()
+    assert run("matte", large, "-o", out, *options).returncode == 0
+    np.testing.assert_array_equal(read(out), found["auto"])
+
+
 def test_own_model_by_path(tmp_path: Path, brightness: Path, astronaut: Path) -> None:
     out = tmp_path / "a.png"
     result = run(
@@ -156,6 +176,7 @@ def test_exif_orientation(tmp_path: Path, brightness: Path) -> None:
         (["-o", "o.png", "--output", "composite"], "needs --background"),
         (["-o", "o.png", "--output", "alpha", "--background", "red"], "--background goes with"),
         (["-o", "o.png", "--foreground", "ml"], "is not one of"),
+        (["-o", "o.png", "--refine", "sharp"], "is not one of"),
         (["-o", "o.png", "--threads", "0"], "is not in the range"),
         (["-o", "o.png", "--quality", "9"], "--quality goes with a JPEG or WebP"),
         (["-o", "o.png", "--bogus"], "No such option"),

@@ -224,6 +224,36 @@ def _png_filter(rng: np.random.Generator, height: int, width: int) -> Call:
     )
 
 
+def _guided_slopes(rng: np.random.Generator, height: int, width: int) -> Call:
+    guide = rng.random((3, height, width), dtype=np.float32)
+    rows = int(rng.integers(1, height + 1))
+    first = int(rng.integers(height - rows + 1))
+    alpha = a_clean_alpha(rng, height, width)
+    alpha[: height // 2, : width // 2] = 0  # where nothing is to be done
+    return Call(
+        kernel="guided_slopes",
+        args=(guide, alpha, None, first, 1e-3),
+        outputs=(((rows, width, 4), np.float32),),
+    )
+
+
+def _guided_detail(rng: np.random.Generator, height: int, width: int) -> Call:
+    h, w = (int(n) for n in rng.integers(1, 40, 2))
+    slopes = rng.normal(0, 1e-3, (h, w, 4)).astype(np.float32)
+    slopes[rng.random((h, w)) < rng.choice([0.5, 1.0])] = 0
+    return Call(
+        kernel="guided_detail",
+        args=(
+            a_photo(rng, height, width, 3),
+            slopes,
+            a_clean_alpha(rng, height, width),
+            None,
+            *taps((h, w), (height, width), KERNELS[rng.integers(len(KERNELS))]),
+        ),
+        outputs=(((height, width), np.float32),),
+    )
+
+
 CASES: dict[str, Callable[[np.random.Generator, int, int], Call]] = {
     "resize_to_planes": _planes,
     "resize_alpha to float32": _alpha_to(np.float32),
@@ -240,6 +270,8 @@ CASES: dict[str, Callable[[np.random.Generator, int, int], Call]] = {
     "multilevel in tiles": _multilevel(np.float32, 2),
     "multilevel of bytes in tiles": _multilevel(np.uint8, 2),
     "png_filter": _png_filter,
+    "guided_slopes": _guided_slopes,
+    "guided_detail": _guided_detail,
 }
 
 TOLERANCE = {
@@ -264,4 +296,7 @@ TOLERANCE = {
     "multilevel of bytes": 1.0,
     "multilevel in tiles": 2e-5,
     "multilevel of bytes in tiles": 1.0,
+    # The same operations in the same order, each rounded to float32.
+    "guided_slopes": 0.0,
+    "guided_detail": 0.0,
 }

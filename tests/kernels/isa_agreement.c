@@ -15,6 +15,7 @@
 #include "ps_blur_fusion.h"
 #include "ps_composite.h"
 #include "ps_deflate.h"
+#include "ps_guided.h"
 #include "ps_multilevel.h"
 #include "ps_png_filter.h"
 #include "ps_quantize.h"
@@ -213,6 +214,30 @@ run_deflate(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t
 }
 
 static void
+run_guided(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    const size_t small_h = h / 2 + 1 < 100 ? h / 2 + 1 : 100, small_w = w / 2 + 1;
+    const size_t k = 1
+                     + next()
+                           % (small_h < small_w ? small_h < 4 ? small_h : 4
+                              : small_w < 4     ? small_w
+                                                : 4);
+    const ps_taps y = {y_start, y_weights, h, k}, x = {x_start, x_weights, w, k};
+    const ps_in guide[3] = {in(colours, 4 * small_w), in(colours + SIDE, 4 * small_w),
+                            in(colours + 2 * SIDE, 4 * small_w)};
+    const ps_out slopes = out(result[0], 16 * small_w);
+
+    for (size_t i = 0; i < SIDE; i++) {
+        y_start[i] = (int32_t)(next() % (small_h - k + 1));
+        x_start[i] = (int32_t)(next() % (small_w - k + 1));
+    }
+    ps_guided_slopes(impl, guide, in(alpha, 4 * small_w), small_h, small_w, 0, small_h, 1e-3f,
+                     slopes);
+    ps_guided_detail(impl, in(photo, 3 * w), in(result[0], 16 * small_w), small_w, in(alpha, 4 * w),
+                     &y, &x, out(result[1], 4 * w));
+}
+
+static void
 compare(const char *kernel, ps_case run, const void *impls, size_t size)
 {
     const void *scalar = ps_cpu_pick(impls, size, 0);
@@ -262,5 +287,6 @@ main(void)
     compare("multilevel", run_multilevel, ps_multilevel_impls, sizeof *ps_multilevel_impls);
     compare("deflate", run_deflate, ps_deflate_impls, sizeof *ps_deflate_impls);
     compare("png_filter", run_png_filter, ps_png_filter_impls, sizeof *ps_png_filter_impls);
+    compare("guided", run_guided, ps_guided_impls, sizeof *ps_guided_impls);
     return failures > 0;
 }

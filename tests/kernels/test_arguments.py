@@ -49,6 +49,8 @@ def test_windows_and_flipped_rows_give_the_same(
     image_like = {i for i, a in enumerate(call.args) if getattr(a, "ndim", 0) >= 2}
     if case.startswith("resize"):
         image_like = {0}  # taps' weights are whole arrays
+    elif case == "guided_detail":
+        image_like = {0, 1, 2}
     for view in (padded_rows, lambda a: np.ascontiguousarray(a[::-1])[::-1]):
         args = [view(a) if i in image_like else a for i, a in enumerate(call.args)]
         outputs = [padded_rows(np.full(shape, 77, dtype)) for shape, dtype in call.outputs]
@@ -478,3 +480,43 @@ def test_buffers_are_released_after_success_and_error() -> None:
         _kernels.quantize(alpha, np.zeros((3, 2), np.uint8))
     alpha.release()
     held.append(0)  # a BufferError while a buffer is held
+
+
+def test_rows_of_slopes_outside_the_photo_are_refused(rng: np.random.Generator) -> None:
+    guide, alpha = rng.random((3, H, W), dtype=np.float32), a_clean_alpha(rng, H, W)
+    out = np.empty((5, W, 4), np.float32)
+    for first in (-1, H - 4, 2**40):
+        refused(
+            ValueError,
+            f"first: expected 0 to {H - 5} for 5 rows of {H}, got {first}",
+            "guided_slopes",
+            guide,
+            alpha,
+            out,
+            first,
+            1e-3,
+        )
+    for epsilon in (0, -1, 1e-6, np.inf, np.nan):
+        message = "epsilon: expected 1e-5 to 1e5"
+        refused(ValueError, message, "guided_slopes", guide, alpha, out, 0, epsilon)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_slopes_of_bands_are_those_of_the_whole(rng: np.random.Generator, isa: str) -> None:
+    guide, alpha = rng.random((3, H, W), dtype=np.float32), a_clean_alpha(rng, H, W)
+    whole = np.empty((H, W, 4), np.float32)
+    run(isa, "guided_slopes", guide, alpha, whole, 0, 1e-3)
+    for first, last in ((0, 1), (1, 2), (7, 20), (20, H)):
+        band = np.empty((last - first, W, 4), np.float32)
+        run(isa, "guided_slopes", guide, alpha, band, first, 1e-3)
+        np.testing.assert_array_equal(band, whole[first:last])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_detail_is_added_in_place_too(rng: np.random.Generator, isa: str) -> None:
+    call = CASES["guided_detail"](rng, H, W)
+    (want,) = call(isa)
+    alpha = call.args[2]
+    args = [alpha if argument is None else argument for argument in call.args]
+    run(isa, "guided_detail", *args)
+    np.testing.assert_array_equal(alpha, want)
