@@ -60,6 +60,14 @@ def peers() -> str:
         for name in ("kernels", "png", "process")
         if (result := _result(name)) is not None
     }
+    whole = (
+        ""
+        if _result("process") is None
+        else (
+            " Whole processes go from a JPEG to a PNG on disk, with peak memory; only `rembg -a` "
+            "estimates foreground colours as we do."
+        )
+    )
     lines = [
         "| 12 megapixels | Portrait SDK | against | theirs | ratio |",
         "|---|---|---|---|---|",
@@ -67,8 +75,7 @@ def peers() -> str:
         "",
         (
             f"Medians on {' and '.join(sorted(machines))}, the two taking turns; results compared "
-            "before they are timed. Whole processes go from a JPEG to a PNG on disk, with peak "
-            "memory; only `rembg -a` estimates foreground colours as we do."
+            f"before they are timed.{whole}"
         ),
         *_runtime_sentence(),
         "",
@@ -113,7 +120,7 @@ def _process_rows() -> Iterator[str]:
         for against, row in found["rows"].items():
             if against != "portrait":
                 yield _row(
-                    f"whole process, u2netp ({picture})",
+                    f"whole process, u2netp ({picture}, {found['coverage']:.0%} of it kept)",
                     _process(ours),
                     f"`{against.replace('rembg', 'rembg i')}`",
                     _process(row),
