@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import harness
@@ -29,51 +30,8 @@ SIZES = {
 }
 METHODS: tuple[foreground.Method, ...] = ("multilevel", "multilevel-fast", "blur-fusion")
 BOXES = (90, 6)
+Pairs: TypeAlias = Sequence[tuple[np.ndarray, np.ndarray]]
 ROUNDS = 7
-GRAIN = 3  # standard deviation, of 255
-
-
-def pair(folder: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """A photo and its alpha."""
-    photos = sorted((folder / "image").iterdir())
-    path = photos[number % len(photos)]
-    alpha = next((folder / "alpha").glob(f"{path.stem}.*"))
-    photo = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    values = cv2.imread(str(alpha), cv2.IMREAD_GRAYSCALE)
-    if photo is None or values is None:
-        raise SystemExit(f"{path}: cannot be read, or its alpha cannot")
-    return np.ascontiguousarray(photo[..., ::-1]), values.astype(np.float32) / np.float32(255)
-
-
-def mosaic(folder: Path, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Photos side by side, flipped at random."""
-    rng = np.random.default_rng(1)
-    image = np.empty((height, width, 3), np.uint8)
-    alpha = np.empty((height, width), np.float32)
-    number = y = 0
-    while y < height:
-        x, row = 0, 0
-        while x < width:
-            photo, values = pair(folder, number)
-            number += 1
-            flip = rng.choice([-1, 1])
-            h, w = min(photo.shape[0], height - y), min(photo.shape[1], width - x)
-            image[y : y + h, x : x + w] = photo[:, ::flip][:h, :w]
-            alpha[y : y + h, x : x + w] = values[:, ::flip][:h, :w]
-            x, row = x + w, max(row, photo.shape[0])
-        y += row
-    return image, alpha
-
-
-def enlarged(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """One photo at 12 megapixels, with grain."""
-    photo, alpha = pair(folder, 0)
-    height, width = SIZES["12 MP"]
-    rng = np.random.default_rng(2)
-    image = cv2.resize(photo, (width, height), interpolation=cv2.INTER_CUBIC)
-    noisy = image + rng.normal(0, GRAIN, image.shape)
-    soft = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.clip(noisy, 0, 255).astype(np.uint8), np.clip(soft, 0, 1)
 
 
 def opencv_blur_fusion(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -125,7 +83,7 @@ def times(name: str, image: np.ndarray, alpha: np.ndarray, *, peers: bool) -> di
     return {"largest difference of fast, of 255": round(largest, 3), "times": rows}
 
 
-def errors(folder: Path, count: int = 12) -> dict[str, float]:
+def errors(photos: Pairs, count: int = 12) -> dict[str, float]:
     """Mean colour error, of 255, in the band, on composites of known foregrounds.
 
     Known are the photos' colours under closed-form estimation, a method that none of those compared
@@ -135,9 +93,9 @@ def errors(folder: Path, count: int = 12) -> dict[str, float]:
 
     sums: dict[str, list[float]] = {}
     for number in range(count):
-        own, alpha = pair(folder, number)
+        own, alpha = photos[number]
         truth = 255 * np.clip(estimate_foreground_cf(own / 255, alpha.astype(np.float64)), 0, 1)
-        behind = cv2.resize(pair(folder, number + count)[0], truth.shape[1::-1])
+        behind = cv2.resize(photos[number + count][0], truth.shape[1::-1])
         weight = alpha[..., None]
         mixed = np.rint(weight * truth + (1 - weight) * behind).astype(np.uint8)
         photo = mixed.astype(np.float32) * np.float32(1 / 255)
@@ -158,9 +116,9 @@ def peak_kib() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
-def peak(method: foreground.Method, size: str, folder: Path) -> dict[str, float]:
+def peak(method: foreground.Method, size: str, photos: Pairs) -> dict[str, float]:
     """Bytes a pixel beyond the inputs, and the process's peak in MiB."""
-    image, alpha = mosaic(folder, *SIZES[size])
+    image, alpha = harness.mosaic(photos, SIZES[size])
     foreground.estimate_foreground(image[:64, :64].copy(), alpha[:64, :64].copy(), method)
     before = peak_kib()
     foreground.estimate_foreground(image, alpha, method)
@@ -178,17 +136,18 @@ def main() -> None:
     parser.add_argument("--method", choices=METHODS)
     parser.add_argument("--size", choices=SIZES, default="12 MP")
     options = parser.parse_args()
+    photos = harness.pairs(options.folder)
     if options.method:
-        print(peak(options.method, options.size, options.folder))
+        print(peak(options.method, options.size, photos))
         return
     result: dict[str, Any] = {"inputs": {}, "memory": {}}
     for name, size in SIZES.items():
-        image, alpha = mosaic(options.folder, *size)
+        image, alpha = harness.mosaic(photos, size)
         result["inputs"][f"mosaic, {name}"] = times(name, image, alpha, peers=name != "48 MP")
     result["inputs"]["enlarged, 12 MP"] = times(
-        "enlarged, 12 MP", *enlarged(options.folder), peers=True
+        "enlarged, 12 MP", *harness.enlarged(photos[0], SIZES["12 MP"]), peers=True
     )
-    result["errors in the band, of 255"] = errors(options.folder)
+    result["errors in the band, of 255"] = errors(photos)
     print(result["errors in the band, of 255"])
     for size in ("12 MP", "48 MP"):
         for method in METHODS:

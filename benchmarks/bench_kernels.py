@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import harness
 import numpy as np
+from bench_foreground import opencv_blur_fusion
 
 import portrait_sdk
 from portrait_sdk.ops import compositing, foreground, kernels, resample
@@ -25,22 +26,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 HEIGHT, WIDTH = 3000, 4000
-BOXES = (90, 6)
 FILTER_BACK = Filter(kernel="bilinear")
-
-
-def mosaic(photo: np.ndarray) -> np.ndarray:
-    """Tiles at native resolution, each flipped at random: an upscaled photo would be all blur.
-
-    The same flips for the same shape, so that a photo and its alpha stay together.
-    """
-    rng = np.random.default_rng(1)
-    h, w = photo.shape[:2]
-    rows = []
-    for _ in range(-(-HEIGHT // h)):
-        flips = rng.choice([-1, 1], (-(-WIDTH // w), 2))
-        rows.append(np.hstack([photo[::y, ::x] for y, x in flips]))
-    return np.ascontiguousarray(np.vstack(rows)[:HEIGHT, :WIDTH])
 
 
 def close(ours: np.ndarray, theirs: np.ndarray, bound: float) -> None:
@@ -57,13 +43,13 @@ def close(ours: np.ndarray, theirs: np.ndarray, bound: float) -> None:
         )
 
 
-def main() -> None:  # noqa: C901, PLR0915 - one block a comparison
+def main() -> None:  # noqa: C901 - one block a comparison
     """Time every pair."""
     path = (
         Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / "samples/portraits/astronaut.jpg"
     )
     matte = portrait_sdk.matte(path)
-    image, alpha = mosaic(matte.image), mosaic(matte.alpha)
+    image, alpha = harness.mosaic([(matte.image, matte.alpha)], (HEIGHT, WIDTH))
     small = np.ascontiguousarray(alpha[::8, ::8])
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
     spec = InputSpec(
@@ -123,20 +109,10 @@ def main() -> None:  # noqa: C901, PLR0915 - one block a comparison
 
     photo = image.astype(np.float32) / 255
 
-    def cv_blur_fusion() -> np.ndarray:
-        front = back = photo
-        a = alpha[..., None]
-        for size in BOXES:
-            soft = cv2.blur(alpha, (size, size))[..., None]
-            blurred = cv2.blur(front * a, (size, size)) / (soft + 1e-5)
-            back = cv2.blur(back * (1 - a), (size, size)) / ((1 - soft) + 1e-5)
-            front = np.clip(blurred + a * (photo - a * blurred - (1 - a) * back), 0, 1)
-        return front
-
     # Where nearly all of a box is background, 1e-5 beside a float32 sum of 8,100 values decides.
     compare("blur fusion, two passes: OpenCV",
             lambda: foreground.estimate_foreground(photo, alpha, "blur-fusion"),
-            cv_blur_fusion, 2e-2, 5)  # fmt: skip
+            lambda: opencv_blur_fusion(photo, alpha), 2e-2, 5)  # fmt: skip
 
     try:
         from pymatting import estimate_foreground_ml

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import sysconfig
@@ -73,15 +72,8 @@ def command(photo: Path, out: Path, model: str | None) -> float:
     """Peak of the whole command, in MiB."""
     portrait = Path(sysconfig.get_path("scripts")) / "portrait"
     chosen = [] if model is None else ["--model", model]
-    process = subprocess.Popen(
-        [portrait, "matte", photo, "-o", out, "--provider", "cpu", *chosen],
-        stderr=subprocess.DEVNULL,  # nobody may be in a mosaic
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"portrait matte: exit status {process.returncode}")
-    return usage.ru_maxrss / 1024
+    _, peak = harness.process([portrait, "matte", photo, "-o", out, "--provider", "cpu", *chosen])
+    return peak / 2**20
 
 
 def many(model: str | None, calls: int, photos: Path | None) -> dict[str, Any]:

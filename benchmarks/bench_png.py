@@ -17,59 +17,12 @@ import harness
 import numpy as np
 from PIL import Image
 
-import portrait_sdk
 from portrait_sdk.media import encode_image
 from portrait_sdk.ops import compositing, foreground
 
-HERE = Path(__file__).parent
 HEIGHT, WIDTH = 3000, 4000
-GRAIN = 3.0  # standard deviation, in levels
 OURS = "portrait_sdk"
 _SLOW = {"Pillow"}
-
-
-def pairs(data: Path | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Photos with their alphas, uint8 and float32, at native size."""
-    if data is None:
-        sample = portrait_sdk.matte(HERE.parent / "samples/portraits/astronaut.jpg")
-        found = [(sample.image, sample.alpha)]
-        for path in sorted((HERE.parent / "tests/data/pictures").glob("*.jpg")):
-            image = portrait_sdk.load_image(path).image
-            alpha = cv2.resize(sample.alpha, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-            found.append((image, alpha))
-        return found
-    paths = sorted((data / "image").iterdir())
-    chosen = np.random.default_rng(1).permutation(len(paths))[:60]
-    found = []
-    for path in (paths[i] for i in chosen):
-        alpha = cv2.imread(str(data / "alpha" / f"{path.stem}.png"), cv2.IMREAD_GRAYSCALE)
-        found.append((portrait_sdk.load_image(path).image, alpha.astype(np.float32) / 255))
-    return found
-
-
-def mosaic(photos: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Photos side by side at native resolution, in seeded order and flipped at random."""
-    rng = np.random.default_rng(2)
-    image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
-    alpha = np.empty((HEIGHT, WIDTH), np.float32)
-    tile_h, tile_w = (min(p.shape[axis] for p, _ in photos) for axis in (0, 1))
-    for y in range(0, HEIGHT, tile_h):
-        for x in range(0, WIDTH, tile_w):
-            photo, own = photos[rng.integers(len(photos))]
-            flip = rng.choice([-1, 1])
-            h, w = min(tile_h, HEIGHT - y), min(tile_w, WIDTH - x)
-            image[y : y + h, x : x + w] = photo[:, ::flip][:h, :w]
-            alpha[y : y + h, x : x + w] = own[:, ::flip][:h, :w]
-    return image, alpha
-
-
-def upscaled(photo: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One portrait blown up, with the grain of a sensor: smooth but for noise."""
-    size = (WIDTH, WIDTH * photo.shape[0] // photo.shape[1])
-    image = cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC)[:HEIGHT]
-    alpha = cv2.resize(own, size, interpolation=cv2.INTER_LINEAR)[:HEIGHT]
-    noise = np.random.default_rng(3).normal(0, GRAIN, image.shape)
-    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8), alpha
 
 
 def pillow(rgba: np.ndarray) -> bytes:
@@ -124,10 +77,10 @@ def compare(rgba: np.ndarray) -> dict[str, object]:
 def main() -> None:
     """Time every picture."""
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    photos = pairs(data)
+    photos = harness.pairs(data)
     sources = {
-        "mosaic at native resolution": mosaic(photos),
-        f"one portrait upscaled, grain of {GRAIN:g}": upscaled(*photos[0]),
+        "mosaic at native resolution": harness.mosaic(photos, (HEIGHT, WIDTH)),
+        "one portrait upscaled, grain of 3": harness.enlarged(photos[0], (HEIGHT, WIDTH)),
     }
     pictures: dict[str, object] = {}
     for name, (image, alpha) in sources.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from portrait_sdk.errors import CheckpointError
+from portrait_sdk.errors import CheckpointError, first_line
 
 from . import _pickles
 
@@ -153,5 +153,4 @@ def _load(path: Path, where: str) -> Any:  # noqa: ANN401 - whatever was saved
                 return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         # Torch raises what its pickle and zip readers raise, without a common base class.
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{where}: torch cannot read it: {first}") from error
+        raise CheckpointError(f"{where}: torch cannot read it: {first_line(error)}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from portrait_sdk import __version__
 from portrait_sdk.api import load
 from portrait_sdk.errors import ConversionError, ModelError, OptionError, SpecError
 from portrait_sdk.media import load_image, write_atomic
+from portrait_sdk.model.cache import sha256
 from portrait_sdk.model.session import Session
 from portrait_sdk.ops import postprocess, preprocess
 from portrait_sdk.spec import METADATA_KEY
@@ -20,6 +20,7 @@ from portrait_sdk.spec import METADATA_KEY
 from . import inspect_model, metadata, profiles
 from .onnx_model import image_inputs, open_model, shape, shape_text
 from .portraits import BUNDLED
+from .storage import ONE_FILE_BYTES
 
 if TYPE_CHECKING:
     import onnx
@@ -34,7 +35,6 @@ _LEAST_IOU = 0.5  # real models reach .71 (PP-HumanSeg) to .98: they differ abou
 _LEAST_CONTRAST = 0.4  # and .65 to .97; a sigmoid applied twice leaves .2
 _OVERSHOOT = 0.01  # beyond [0, 1]: a bicubic inside the graph; the runtime clamps it
 _CONSTANT = 0.01  # a smaller span of values finds nothing
-_ONE_FILE_BYTES = 2**31 - 2**20  # protobuf's 2 GB, less room for the metadata
 _FLOATS = {1: "float", 10: "float16"}  # onnx.TensorProto's numbers
 
 
@@ -315,23 +315,18 @@ def _provenance(
     shown = profile.name if not profile.source else f"{profile.name}: {profile.source}"
     entries: dict[str, Any] = {
         **profile.spec.provenance,
-        "source_sha256": _sha256(source),
+        "source_sha256": sha256(source),
         "adopted_from": source.name,
         "profile": Path(profile.name).name if not profile.source else shown,
         "converter": f"portrait_sdk {__version__}",
         "portrait": measured,
     }
     if file.external:
-        data = {location: _sha256(source.parent / location) for location in sorted(file.external)}
+        data = {location: sha256(source.parent / location) for location in sorted(file.external)}
         entries["external_data_sha256"] = data
     if found.problem is not None:
         entries["implausible"] = found.problem
     return entries
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_out(source: Path, out: Path, file: OnnxFile) -> None:
@@ -351,7 +346,7 @@ def _serialized(model: onnx.ModelProto, source: Path, out: Path, file: OnnxFile)
     if file.external:
         data = [source.parent / location for location in file.external]
         total = sum(path.stat().st_size for path in (source, *data))
-        if total < _ONE_FILE_BYTES:
+        if total < ONE_FILE_BYTES:
             _bring_in(model, source)
         elif out.parent.resolve() != source.parent.resolve():
             raise OptionError(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from portrait_sdk.errors import ConversionError
 from portrait_sdk.model.session import read_spec
 from portrait_sdk.ops import preprocess
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import numpy as np
     from torch import nn
 
     from portrait_sdk.spec import ModelSpec
@@ -67,30 +66,23 @@ def verify_file(
         "precision": spec.precision,
         "same_source": told.get("source_sha256") == source.sha256,
     }
-    whole = export.finished(network, architecture, ())
+    run = _runner(export.finished(network, architecture, ()))
+    limit = _narrow_limit(spec, model)
     if "embedded_input" in told:
         inner = replace(
             spec,
             input=input_from_json(told["embedded_input"], str(model)),
             outputs=(OutputSpec(name="alpha", meaning="alpha"),),
         )
-        rows = embed.compare(session, _runner(whole), inner, photos)
-        limit = embed.tolerance(inner.input.size.filter)
-        result |= _means(rows, max(limit, _narrow_limit(spec, model)))
-    elif _narrow_limit(spec, model):
+        rows = embed.compare(session, run, inner, photos)
+        result |= _means(rows, max(limit, embed.tolerance(inner.input.size.filter)))
+    elif limit:
         rows = []
         for name, photo in photos:
             feed = preprocess.prepare([photo] * _batch(session), spec.input)[0]
             got = session.run([spec.alpha.name], {spec.input.name: feed})[0]
-            difference = np.abs(got.astype(np.float64) - _runner(whole)(feed))
-            rows.append(
-                {
-                    "input": name,
-                    "max_difference": float(difference.max()),
-                    "mean_difference": float(difference.mean()),
-                }
-            )
-        result |= _means(rows, _narrow_limit(spec, model))
+            rows.append({"input": name, **verify.difference(got, run(feed))})
+        result |= _means(rows, limit)
     else:
         own = {o.name for o in architecture.raw}
         outputs = {"alpha": spec.alpha.name} | {

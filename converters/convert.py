@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from portrait_sdk import __version__
-from portrait_sdk.errors import ConversionError, OptionError
+from portrait_sdk.errors import ConversionError, OptionError, first_line
 from portrait_sdk.media import write_atomic
 from portrait_sdk.spec import ModelSpec, OutputSpec, SizePolicy
 
@@ -166,6 +166,7 @@ def convert(
             "format": source.format,
             "part": source.part,
             "left_out": source.left_out,
+            "notes": list(source.notes),
         },
         "architecture": architecture.name,
         "profile": profile.name,
@@ -204,9 +205,7 @@ def _feeding(
         pad=policy.pad,
         filter=policy.filter,
     )
-    axes = export.Axes(size=size, batch=options.batch)
-    axes.check(architecture)
-    return replace(image, size=fixed), axes
+    return replace(image, size=fixed), export.Axes(size=size, batch=options.batch)
 
 
 def _half_storage(profile: Profile, options: Options) -> bool:
@@ -238,14 +237,9 @@ def _graph(
     metadata.strip(model)
     steps.add("exported", model)
     progress("simplifying")
-    shapes = [
-        (batch, 3, *size)
-        for size in verify.shapes(architecture, axes)
-        for batch in ((1, 2) if axes.batch is None else (axes.batch,))
-    ]
     simple = simplify.simplify(
         model,
-        shapes,
+        verify.shapes(architecture, axes),
         tolerance=architecture.tolerance,
         ignored=("alpha",) if decides else (),
     )
@@ -303,12 +297,12 @@ def _halved(model: onnx.ModelProto, feeds: Sequence[np.ndarray[Any, Any]]) -> di
     before = verify.open_session(model.SerializeToString())
     storage.half(model)
     after = verify.open_session(model.SerializeToString())
-    worst, means = 0.0, []
-    for feed in feeds:
-        one, other = (s.run(["alpha"], {s.get_inputs()[0].name: feed})[0] for s in (before, after))
-        difference = np.abs(one.astype(np.float64) - other)
-        worst = max(worst, float(difference.max()))
-        means.append(float(difference.mean()))
+    name = before.get_inputs()[0].name
+    rows = [
+        verify.difference(*(s.run(["alpha"], {name: feed})[0] for s in (before, after)))
+        for feed in feeds
+    ]
+    means = [row["mean_difference"] for row in rows]
     if not max(means) <= storage.HALF_TOLERANCE:
         raise ConversionError(
             f"weights as float16 move alpha by {max(means):.1e} on average, "
@@ -316,7 +310,7 @@ def _halved(model: onnx.ModelProto, feeds: Sequence[np.ndarray[Any, Any]]) -> di
         )
     return {
         "weights": "float16, widened when opened",
-        "max_difference": worst,
+        "max_difference": max(row["max_difference"] for row in rows),
         "mean_difference": float(np.mean(means)),
     }
 
@@ -355,12 +349,11 @@ def _narrow(
 def _check(model: onnx.ModelProto) -> None:
     import onnx
 
-    if model.ByteSize() < 2**31 - 2**20:  # the checker takes larger ones only as files
+    if model.ByteSize() < storage.ONE_FILE_BYTES:  # the checker takes larger ones only as files
         try:
             onnx.checker.check_model(model, full_check=True)
         except onnx.checker.ValidationError as error:
-            lines = str(error).strip().splitlines()
-            raise ConversionError(f"the graph is not valid ONNX: {lines[0]}") from error
+            raise ConversionError(f"the graph is not valid ONNX: {first_line(error)}") from error
 
 
 def _write(model: onnx.ModelProto, out: Path, table: dict[str, Any], *, external: bool) -> None:

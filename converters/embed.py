@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from portrait_sdk.errors import ConversionError, OptionError
-from portrait_sdk.ops import postprocess, preprocess
+from portrait_sdk.ops import geometry, postprocess, preprocess
 from portrait_sdk.spec import InputSpec, OutputSpec, SizePolicy, plain
 
 from . import verify
@@ -31,7 +31,6 @@ PHOTO = "photo"
 """The embedded graph's input."""
 _TOLERANCE = 1e-3  # mean of alpha's difference that the same filter may cause by rounding
 _STAND_IN_TOLERANCE = 8e-3  # likewise, where another filter stands in: two 8-bit levels
-_LARGEST = 4  # how many sides a panorama's longer one may become; geometry's own default
 _RESIZES: dict[str, dict[str, Any]] = {
     "nearest": {"mode": "nearest", "nearest_mode": "round_prefer_floor"},
     "area": {"mode": "linear", "antialias": 1},
@@ -187,7 +186,7 @@ def _network_size(nodes: _Nodes, photo: str, policy: SizePolicy) -> str:
                 small = nodes.add("LessOrEqual", shorter, side)
                 large = nodes.add("GreaterOrEqual", longer, side)
                 scale = nodes.add("Where", nodes.add("And", small, large), one, scale)
-            most = nodes.constant(policy.max_side or _LARGEST * policy.side, np.float64)
+            most = nodes.constant(policy.max_side or geometry.PANORAMA * policy.side, np.float64)
             scale = nodes.add("Min", scale, nodes.add("Div", most, longer))
     hair = nodes.constant(1e-6, np.float64)
     pixels = nodes.add("Floor", nodes.add("Add", nodes.add("Mul", size, scale), hair))
@@ -242,15 +241,7 @@ def compare(
                 f"embedding the preprocessing: alpha of {name}: expected {want.shape}, "
                 f"got {got.shape}"
             )
-        difference = np.abs(got.astype(np.float64) - want)
-        rows.append(
-            {
-                "input": name,
-                "photo": list(size),
-                "max_difference": float(difference.max()),
-                "mean_difference": float(difference.mean()),
-            }
-        )
+        rows.append({"input": name, "photo": list(size), **verify.difference(got, want)})
     return rows
 
 

@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from portrait_sdk.errors import ConversionError, OptionError
+from portrait_sdk.errors import ConversionError, OptionError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,10 +158,8 @@ def to_onnx(
             )
     except Exception as error:
         # The exporter raises what torch.export, the decompositions and onnxscript raise.
-        lines = str(error).strip().splitlines()
         raise ConversionError(
-            f"export of {architecture.name} in opset {opset}: torch cannot: "
-            f"{lines[0] if lines else type(error).__name__}"
+            f"export of {architecture.name} in opset {opset}: torch cannot: {first_line(error)}"
         ) from error
     assert program is not None
     model: onnx.ModelProto = program.model_proto

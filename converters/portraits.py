@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 BUNDLED = Path(__file__).with_name("portraits") / "astronaut.jpg"
 """Eileen Collins, by NASA: public domain."""
 _LARGEST = 16  # of a folder's; more take time and show nothing new
-_EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+"""Of the files that :func:`pictures` finds."""
 
 
 def bundled() -> list[tuple[str, Image]]:
@@ -26,20 +27,9 @@ def bundled() -> list[tuple[str, Image]]:
     return [("astronaut", whole), ("astronaut, upright", upright)]
 
 
-def files(folder: Path) -> list[Path]:
-    """The pictures of a folder, sorted by name.
-
-    Raises:
-        OptionError: There is no such folder, or no picture in it.
-    """
-    if not folder.is_dir():
-        raise OptionError(f"{folder}: expected a folder of portraits, there is none")
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _EXTENSIONS)
-    if not found:
-        raise OptionError(
-            f"{folder}: expected portraits ({', '.join(sorted(_EXTENSIONS))}), found no picture"
-        )
-    return found
+def pictures(folder: Path) -> list[Path]:
+    """The picture files of a folder, sorted by name; folders inside it are not looked at."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
 def load(folder: Path | None) -> list[tuple[str, Image]]:
@@ -53,7 +43,13 @@ def load(folder: Path | None) -> list[tuple[str, Image]]:
     """
     if folder is None:
         return bundled()
-    found = files(folder)
+    if not folder.is_dir():
+        raise OptionError(f"{folder}: expected a folder of portraits, there is none")
+    found = pictures(folder)
+    if not found:
+        raise OptionError(
+            f"{folder}: expected portraits ({', '.join(sorted(SUFFIXES))}), found no picture"
+        )
     step = max(1, len(found) // _LARGEST)
     portraits = []
     problem: ImageError | None = None

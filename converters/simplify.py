@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from portrait_sdk.errors import ConversionError
+from portrait_sdk.errors import ConversionError, first_line
 from portrait_sdk.model import runtime
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def simplify(
             simple, _ = onnxsim.simplify(model, check_n=0)
         except Exception as error:
             # Its C++ core raises bare RuntimeErrors.
-            raise ConversionError(f"simplification: onnxsim failed: {_line(error)}") from error
+            raise ConversionError(f"simplification: onnxsim failed: {first_line(error)}") from error
         ours, theirs = _without(simple, ignored), _without(model, ignored)
         # onnxsim draws its inputs from NumPy's global generator.
         state = np.random.get_state()  # noqa: NPY002
@@ -139,8 +139,3 @@ def fold_in_runtime(model: onnx.ModelProto) -> onnx.ModelProto | None:
     result.opset_import.extend(entry for entry in model.opset_import if entry.domain == "")
     result.ir_version = model.ir_version
     return result
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

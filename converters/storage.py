@@ -20,7 +20,8 @@ HALF_TOLERANCE = 1e-3
 """Mean difference of alpha on portraits that weights stored as float16 may cause."""
 _HALF_FROM = 256  # values; smaller tensors are not worth a Cast node
 _EXTERNAL_FROM = 1024  # bytes; smaller tensors stay in the graph
-_LARGEST_FILE = 2**31 - 2**20  # protobuf ends at 2 GiB; the graph itself needs some of it
+ONE_FILE_BYTES = 2**31 - 2**20
+"""Most that one .onnx file holds: protobuf ends at 2 GiB, and the metadata needs some of it."""
 
 
 def half(model: onnx.ModelProto) -> None:
@@ -50,27 +51,6 @@ def half(model: onnx.ModelProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(narrow, f"{name}_half"))
         casts.append(helper.make_node("Cast", [f"{name}_half"], [name], f"widen_{name}", to=1))
     nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
-def widen(model: onnx.ModelProto) -> None:
-    """Undo :func:`half`: the weights as float32, the Casts gone.
-
-    Args:
-        model: Changed in place.
-    """
-    from onnx import TensorProto, numpy_helper
-
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = []
-    for node in model.graph.node:
-        source = tensors.get(node.input[0]) if node.op_type == "Cast" else None
-        if source is None or source.data_type != TensorProto.FLOAT16:
-            nodes.append(node)
-            continue
-        values = numpy_helper.to_array(source).astype(np.float32)
-        source.CopyFrom(numpy_helper.from_array(values, node.output[0]))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
 
@@ -124,7 +104,7 @@ def write(model: onnx.ModelProto, out: Path, *, external: bool = False) -> list[
     Raises:
         OutputError: Something cannot be written.
     """
-    if not external and model.ByteSize() <= _LARGEST_FILE:
+    if not external and model.ByteSize() <= ONE_FILE_BYTES:
         write_atomic(out, model.SerializeToString(deterministic=True))
         return [out]
     import onnx

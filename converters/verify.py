@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from portrait_sdk.errors import ConversionError
+from portrait_sdk.errors import ConversionError, first_line
 from portrait_sdk.model import runtime
 from portrait_sdk.ops import preprocess
 
@@ -111,8 +111,12 @@ def _one_digit(value: float) -> float:
     return float(f"{math.ceil(value / 10**power)}e{power}")
 
 
-def open_session(model: bytes | Path) -> Any:  # noqa: ANN401 - no stubs
+def open_session(model: bytes | Path, *, threads: int | None = None) -> Any:  # noqa: ANN401 - no stubs
     """ONNX Runtime on the CPU, as quiet as it can be.
+
+    Args:
+        model: The file, or its bytes.
+        threads: Within one run; None: as many as ONNX Runtime takes.
 
     Raises:
         ConversionError: It does not open the graph.
@@ -120,6 +124,8 @@ def open_session(model: bytes | Path) -> Any:  # noqa: ANN401 - no stubs
     onnxruntime = runtime.onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
+    if threads is not None:
+        settings.intra_op_num_threads = threads
     # Torch runs between the sessions: threads that spin while they wait would take its cores.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(model) if isinstance(model, Path) else model
@@ -127,8 +133,15 @@ def open_session(model: bytes | Path) -> Any:  # noqa: ANN401 - no stubs
         return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
     except Exception as error:
         # ONNX Runtime has no common base class for what it raises.
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConversionError(f"ONNX Runtime does not open the graph: {lines[0]}") from error
+        raise ConversionError(
+            f"ONNX Runtime does not open the graph: {first_line(error)}"
+        ) from error
+
+
+def difference(got: np.ndarray[Any, Any], want: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Largest and mean absolute difference, taken in float64."""
+    values = np.abs(got.astype(np.float64) - want)
+    return {"max_difference": float(values.max()), "mean_difference": float(values.mean())}
 
 
 def compare(
@@ -259,19 +272,20 @@ def inputs(
         rng: Of the random inputs.
     """
     rng = rng or np.random.default_rng(SEED)
-    for height, width in shapes(architecture, axes):
-        for batch in (1, 2) if axes.batch is None else (axes.batch,):
-            kinds: tuple[Kind, ...] = ("noise", "smooth") if batch == 1 else ("noise",)
-            for kind in kinds:
-                yield kind, _random(kind, (batch, 3, height, width), spec, rng)
+    for shape in shapes(architecture, axes):
+        kinds: tuple[Kind, ...] = ("noise", "smooth") if shape[0] == 1 else ("noise",)
+        for kind in kinds:
+            yield kind, _random(kind, shape, spec, rng)
     for name, image in portraits:
         feed, _ = preprocess.prepare([image] * (axes.batch or 1), spec)
         yield name, feed
 
 
-def shapes(architecture: Architecture, axes: Axes) -> tuple[tuple[int, int], ...]:
-    """Heights and widths a conversion is compared on."""
-    return (axes.size,) if axes.size is not None else architecture.verify_sizes
+def shapes(architecture: Architecture, axes: Axes) -> list[tuple[int, int, int, int]]:
+    """The inputs a conversion is compared on: every size, and each in batches of 1 and 2."""
+    sizes = (axes.size,) if axes.size is not None else architecture.verify_sizes
+    batches = (1, 2) if axes.batch is None else (axes.batch,)
+    return [(batch, 3, *size) for size in sizes for batch in batches]
 
 
 def _random(

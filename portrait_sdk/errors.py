@@ -73,3 +73,9 @@ class DownloadError(PortraitError, OSError):
 
 class OutputError(PortraitError, OSError):
     """A result could not be written; nothing is left behind."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line; its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

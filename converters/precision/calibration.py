@@ -11,6 +11,8 @@ from portrait_sdk.errors import ImageError, OptionError
 from portrait_sdk.media import load_image
 from portrait_sdk.ops import preprocess
 
+from ..portraits import SUFFIXES, pictures  # noqa: TID252 - the folder installs under another name
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 LIMIT = 32
 """Pictures taken by default: more moved no measured alpha."""
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +43,7 @@ def load(folder: Path, spec: ModelSpec, limit: int = LIMIT) -> list[F32Array]:
         raise OptionError(f"calibration limit: expected at least 1, got {limit}")
     if not folder.is_dir():
         raise OptionError(f"calibration: expected a folder of pictures, got {folder}")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and p.is_file())
+    paths = pictures(folder)
     feeds: list[F32Array] = []
     unreadable: list[str] = []
     for path in _spread(paths, limit):
@@ -58,7 +59,7 @@ def load(folder: Path, spec: ModelSpec, limit: int = LIMIT) -> list[F32Array]:
         why = f"{len(unreadable)} unreadable, the first: {unreadable[0]}" if unreadable else "empty"
         raise OptionError(
             f"calibration: no readable picture in {folder} ({why}); "
-            f"give a folder with {', '.join(_SUFFIXES)} files"
+            f"give a folder with {', '.join(SUFFIXES)} files"
         )
     if unreadable:
         _log.warning("calibration: %d unreadable pictures left out in %s", len(unreadable), folder)

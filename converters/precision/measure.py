@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from portrait_sdk.errors import ConversionError, OptionError
-from portrait_sdk.model import runtime
+from portrait_sdk.errors import OptionError
 from portrait_sdk.ops import postprocess, threads
+
+from .. import verify  # noqa: TID252 - the folder installs under another name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,23 +30,13 @@ _LEVELS = 255
 
 
 def session(model: onnx.ModelProto | bytes, *, thread_count: int | None = None) -> Any:  # noqa: ANN401
-    """Open a model on the CPU as the runtime does.
+    """Open a model on the CPU, with the runtime's threads.
 
     Raises:
         ConversionError: ONNX Runtime refuses it.
     """
-    onnxruntime = runtime.onnxruntime()
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = thread_count or threads.budget()
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
     data = model if isinstance(model, bytes) else model.SerializeToString()
-    try:
-        return onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        # ONNX Runtime has no common base class for what it raises here.
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConversionError(f"ONNX Runtime cannot open the converted model: {first}") from error
+    return verify.open_session(data, threads=thread_count or threads.budget())
 
 
 def inputs(spec: ModelSpec, feed: F32Array) -> dict[str, Any]:

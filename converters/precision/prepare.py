@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from portrait_sdk.errors import ConversionError
+from portrait_sdk.errors import ConversionError, first_line
 
 from .. import metadata  # noqa: TID252 - the folder installs under another name
 from . import measure
@@ -53,8 +53,9 @@ def simplified(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
         simple, same = onnxsim.simplify(copy)
     except Exception as error:
         # Neither has a base class of its own for what it raises.
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConversionError(f"opset {version} to {_OPSET} and simplified: {first}") from error
+        raise ConversionError(
+            f"opset {version} to {_OPSET} and simplified: {first_line(error)}"
+        ) from error
     if not same:
         raise ConversionError("the simplified graph computes something else")
     metadata.strip(simple)
@@ -99,8 +100,7 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except Exception as error:
         # onnx raises classes of its own without a common base.
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConversionError(f"types of the graph cannot be told: {first}") from error
+        raise ConversionError(f"types of the graph cannot be told: {first_line(error)}") from error
     graph = inferred.graph
     types = {
         v.name: v.type.tensor_type.elem_type

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from portrait_sdk.errors import ClosedError, ModelError, ProviderError
+from portrait_sdk.errors import ClosedError, ModelError, ProviderError, first_line
 from portrait_sdk.model import graph_cache as graphs
 from portrait_sdk.model import onnx_file, providers, runtime
 from portrait_sdk.ops import threads as thread_budget
@@ -132,9 +132,9 @@ class Session:
             if name != "cpu":
                 self._create("cpu", 0)  # a ModelError, if the file is at fault
                 raise ProviderError(f"provider {name}:{device} cannot run {self.path}: "
-                                    f"{_first_line(error)}") from error  # fmt: skip
+                                    f"{first_line(error)}") from error  # fmt: skip
             raise ModelError(
-                f"{self.path}: ONNX Runtime cannot open it: {_first_line(error)}"
+                f"{self.path}: ONNX Runtime cannot open it: {first_line(error)}"
             ) from error
         active = session.get_providers()
         if providers.KNOWN[name] not in active:
@@ -180,7 +180,7 @@ class Session:
             try:
                 return self._open(graph, name, 0, graph_optimization_level=done)
             except Exception as error:  # noqa: BLE001 - no common base class, as in _create
-                _log.warning("%s: optimised graph ignored: %s", path, _first_line(error))
+                _log.warning("%s: optimised graph ignored: %s", path, first_line(error))
         part = graphs.begin(path)
         if part is None:
             return None
@@ -272,7 +272,7 @@ class Session:
         except Exception as error:
             raise ModelError(
                 f"{self.path}: ONNX Runtime cannot run it on {self.provider} "
-                f"with input {batch.shape}: {_first_line(error)}"
+                f"with input {batch.shape}: {first_line(error)}"
             ) from error
 
     def _open_session(self) -> Any:  # noqa: ANN401 - no stubs
@@ -312,11 +312,6 @@ def _source(path: Path) -> str | bytes:
             ) from error
         return path.read_bytes()
     return str(path)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 _alive: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from portrait_sdk.spec import SizePolicy
 
-_PANORAMA = 4  # by default no side becomes longer than this many times the policy's side
+PANORAMA = 4
+"""By default no side becomes longer than this many times the policy's side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ def _scale(height: int, width: int, policy: SizePolicy) -> float:
     assert policy.side is not None
     if policy.rule == "long-side":
         return policy.side / max(height, width)
-    longest = policy.max_side or _PANORAMA * policy.side
+    longest = policy.max_side or PANORAMA * policy.side
     scale = policy.side / min(height, width)
     if policy.leave_straddling and min(height, width) <= policy.side <= max(height, width):
         scale = 1.0

@@ -83,7 +83,7 @@ def test_verify_tells_its_source_from_another(model: Path, weights: Path, tmp_pa
         (["--arch", "resnet"], "architecture: expected one of"),
         (["--profile", "portrait-xl"], "profile: expected one of portrait-s"),
         (["--precision", "int8"], "--calibration DIR"),
-        (["--precision", "int8", "--calibration", "EMPTY"], "found no picture"),
+        (["--precision", "int8", "--calibration", "EMPTY"], "no readable picture in"),
         (["--portraits", "EMPTY"], "found no picture"),
     ],
 )

@@ -25,6 +25,7 @@ from portrait_sdk.converters import (  # noqa: E402
     verify,
 )
 from portrait_sdk.converters.architectures import portrait  # noqa: E402
+from portrait_sdk.converters.precision import prepare  # noqa: E402
 from portrait_sdk.errors import (  # noqa: E402
     CheckpointError,
     ConversionError,
@@ -162,9 +163,9 @@ def test_half_storage_halves_weights_and_says_what_it_costs(weights: Path, tmp_p
     kinds = {t.data_type for t in model.graph.initializer if np.prod(t.dims) >= 256}
     assert kinds == {onnx.TensorProto.FLOAT16}
     assert against.verify_file(tmp_path / "half.onnx", weights)["problems"] == []
-    storage.widen(model)
-    assert "Cast" not in {node.op_type for node in model.graph.node}
-    assert {t.data_type for t in model.graph.initializer} >= {onnx.TensorProto.FLOAT}
+    widened = prepare.simplified(model, read_spec(tmp_path / "half.onnx"))
+    assert "Cast" not in {node.op_type for node in widened.graph.node}
+    assert {t.data_type for t in widened.graph.initializer} >= {onnx.TensorProto.FLOAT}
 
 
 def test_weights_beyond_float16_are_refused(tmp_path: Path) -> None:
