@@ -3,6 +3,7 @@
 PortraitError
 ├── ImageError (ValueError)        a picture or array is not what was asked for, or is damaged
 │   └── ImageTooLargeError         it passes a pixel or byte limit; raised before memory is taken
+├── DatasetError (ValueError)      a dataset's folder is not laid out as its kind is
 ├── OptionError (ValueError)       an argument has a value that is not known or not possible
 ├── ModelError (ValueError)        a model file is missing, damaged, or not one this runtime loads
 │   ├── SpecError                  its description of itself is missing, newer, or contradictory
@@ -34,6 +35,10 @@ class ImageError(PortraitError, ValueError):
 
 class ImageTooLargeError(ImageError):
     """A picture passes a pixel or byte limit; raised before memory is taken for it."""
+
+
+class DatasetError(PortraitError, ValueError):
+    """A dataset's folder is not laid out as its kind is, or lacks what was asked of it."""
 
 
 class OptionError(PortraitError, ValueError):

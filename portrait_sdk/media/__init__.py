@@ -3,14 +3,17 @@
 from portrait_sdk.media.atomic import write_atomic
 from portrait_sdk.media.encode import encode_image, output_format, save_image
 from portrait_sdk.media.limits import DEFAULT_LIMITS, Limits
-from portrait_sdk.media.load import Loaded, load_image
+from portrait_sdk.media.load import Loaded, load_image, load_stored
+from portrait_sdk.media.stored import Stored
 
 __all__ = [
     "DEFAULT_LIMITS",
     "Limits",
     "Loaded",
+    "Stored",
     "encode_image",
     "load_image",
+    "load_stored",
     "output_format",
     "save_image",
     "write_atomic",

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from portrait_sdk.media.container import DamagedError, Decoded, exif_orientation
-from portrait_sdk.media.pillow import from_u16, open_checked, split
+from portrait_sdk.media.pillow import as_array, from_u16, open_checked, split
+from portrait_sdk.media.stored import Stored, upright
 
 if TYPE_CHECKING:
     from portrait_sdk.media.container import CheckSize
@@ -65,20 +66,46 @@ def read(data: bytes, check: CheckSize) -> Decoded:
     """Decode a PNG file."""
     chunks = _walk(data, check)
     if chunks.header[2] == _SIXTEEN_BITS:
-        width, height = chunks.header[:2]
-        if max(width, height) > _MAX_SIDE_16 or width * height > _MAX_PIXELS_16:
-            raise DamagedError(
-                f"{width} x {height} pixels of 16 bits are not supported, only {_MAX_SIDE_16:,} a"
-                f" side and {_MAX_PIXELS_16:,} in all; convert it to 8 bits"
-            )
-        _check_pixels(chunks.pixels, chunks.header)
-        samples = _decode_16(_clean_16(chunks), chunks.header[3])
-        if chunks.key is not None:
-            samples = _key_out(samples, chunks.key, 65535)
-        colour, alpha = from_u16(samples)
+        colour, alpha = from_u16(_samples_16(chunks))
     else:
         colour, alpha = _decode_8(b"".join(chunks.kept), chunks.header, chunks.key)
     return Decoded(colour=colour, alpha=alpha, icc=chunks.icc, orientation=chunks.orientation)
+
+
+def read_stored(data: bytes, check: CheckSize) -> Stored:
+    """Decode a PNG file's own values: 16 bits stay 16, a palette's numbers stay numbers."""
+    chunks = _walk(data, check)
+    alpha: Any = None
+    indexed = chunks.header[3] == _PALETTE
+    if chunks.header[2] == _SIXTEEN_BITS:
+        levels: Any = _samples_16(chunks)
+        if levels.shape[2] in (2, 4):
+            levels, alpha = levels[..., :-1], levels[..., -1]
+        levels = levels[..., 0] if levels.shape[2] == 1 else levels
+    else:
+        clean = b"".join(chunks.kept)
+        colour, mask = _decode_8(clean, chunks.header, chunks.key)
+        levels = _numbers_8(clean, chunks.header) if indexed else as_array(colour)
+        alpha = None if mask is None else as_array(mask)
+    turn = chunks.orientation
+    return Stored(
+        levels=upright(levels, turn),
+        alpha=None if alpha is None else upright(alpha, turn),
+        indexed=indexed,
+    )
+
+
+def _samples_16(chunks: _Chunks) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """16-bit samples, (H, W, C); one value that stands for transparent becomes alpha."""
+    width, height = chunks.header[:2]
+    if max(width, height) > _MAX_SIDE_16 or width * height > _MAX_PIXELS_16:
+        raise DamagedError(
+            f"{width} x {height} pixels of 16 bits are not supported, only {_MAX_SIDE_16:,} a"
+            f" side and {_MAX_PIXELS_16:,} in all; convert it to 8 bits"
+        )
+    _check_pixels(chunks.pixels, chunks.header)
+    samples = _decode_16(_clean_16(chunks), chunks.header[3])
+    return samples if chunks.key is None else _key_out(samples, chunks.key, 65535)
 
 
 def _walk(data: bytes, check: CheckSize) -> _Chunks:
@@ -144,6 +171,13 @@ def _decode_8(clean: bytes, header: tuple[int, ...], key: tuple[int, ...] | None
         keyed = _key_out(np.asarray(colour), levels, 255)
         alpha = Image.fromarray(np.ascontiguousarray(keyed[..., -1]))
     return colour, alpha
+
+
+def _numbers_8(clean: bytes, header: tuple[int, ...]) -> Any:  # noqa: ANN401 - uint8 (H, W)
+    from PIL.PngImagePlugin import PngImageFile
+
+    with PngImageFile(io.BytesIO(clean)) as picture:
+        return np.array(open_checked(picture, *header[:2]))
 
 
 def _clean_16(chunks: _Chunks) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from portrait_sdk.errors import ImageError
@@ -10,13 +11,17 @@ from portrait_sdk.media import _bmp, _jpeg, _png, _tiff, _webp
 from portrait_sdk.media.colour import to_srgb
 from portrait_sdk.media.container import (
     SUPPORTED,
+    DamagedError,
     Decoded,
     exif_orientation,
     kind_of,
 )
 from portrait_sdk.media.pillow import as_array, split
+from portrait_sdk.media.stored import Stored, upright
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from PIL import Image as Pil
 
     from portrait_sdk.media.limits import Limits
@@ -38,15 +43,49 @@ def decode(data: bytes, name: str, limits: Limits) -> tuple[Image, U8Array | Non
         ImageError: It is empty, damaged, truncated or of another format.
         ImageTooLargeError: Its header claims too many pixels.
     """
+    kind = _known_kind(data, name)
+    with _damage_named(name, kind):
+        decoded = _READERS[kind](data, lambda w, h: limits.check_pixels(w, h, name))
+        return (*_finish(decoded, name), kind)
+
+
+def decode_stored(data: bytes, name: str, limits: Limits) -> Stored:
+    """Decode the values a file stores, neither converted to sRGB nor rounded to 8 bits.
+
+    Raises:
+        ImageError: As :func:`decode`; or colours are neither grey, RGB nor a palette's numbers.
+        ImageTooLargeError: Its header claims too many pixels.
+    """
+    kind = _known_kind(data, name)
+    with _damage_named(name, kind):
+        if kind == "PNG":
+            return _png.read_stored(data, lambda w, h: limits.check_pixels(w, h, name))
+        decoded = _READERS[kind](data, lambda w, h: limits.check_pixels(w, h, name))
+        if decoded.colour.mode not in ("L", "RGB"):
+            raise DamagedError(f"its colours are {decoded.colour.mode}, expected grey or RGB")
+        alpha = decoded.alpha
+        return Stored(
+            levels=upright(as_array(decoded.colour), decoded.orientation),
+            alpha=None if alpha is None else upright(as_array(alpha), decoded.orientation),
+            indexed=False,
+        )
+
+
+def _known_kind(data: bytes, name: str) -> str:
     if not data:
         raise ImageError(f"{name}: is empty")
     kind = kind_of(data)
     if kind not in _READERS:
         what = "is not a picture of a known kind" if kind is None else f"is {kind}"
         raise ImageError(f"{name}: {what}; expected {SUPPORTED}")
+    return kind
+
+
+@contextmanager
+def _damage_named(name: str, kind: str) -> Iterator[None]:
+    """Turn whatever decoders raise into one line that names the file."""
     try:
-        decoded = _READERS[kind](data, lambda w, h: limits.check_pixels(w, h, name))
-        return (*_finish(decoded, name), kind)
+        yield
     except ImageError:
         raise
     except (struct.error, IndexError) as error:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from portrait_sdk.errors import ImageError, OptionError
-from portrait_sdk.media.decode import decode, from_pil
+from portrait_sdk.media.decode import decode, decode_stored, from_pil
 from portrait_sdk.media.limits import DEFAULT_LIMITS, Limits
 from portrait_sdk.media.samples import from_array
 from portrait_sdk.media.source import is_encoded, read_bytes, read_file, read_path
 
 if TYPE_CHECKING:
+    from portrait_sdk.media.stored import Stored
     from portrait_sdk.types import Image, U8Array
 
 
@@ -86,6 +87,19 @@ def load_image(  # noqa: PLR0911 - one for each kind of picture
     if hasattr(image, "read"):
         return _loaded(*decode(*read_file(image, limits), limits))
     return _loaded(*from_array(_as_array(image), color), None)
+
+
+def load_stored(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> Stored:
+    """Read the values a file stores: of a matte, a mask, or numbers of classes.
+
+    Nothing is converted: 16 bits stay 16 (PNG), a palette's numbers stay numbers, profiles are not
+    applied. Exif's orientation is.
+
+    Raises:
+        ImageError: It is missing, unreadable, damaged, truncated, or of another format.
+        ImageTooLargeError: It passes a limit.
+    """
+    return decode_stored(*read_path(path, limits), limits)
 
 
 def _loaded(image: Image, alpha: U8Array | None, form: str | None) -> Loaded:

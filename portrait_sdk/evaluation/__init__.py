@@ -1,0 +1,1 @@
+"""How good an alpha is: datasets, metrics, reports."""

@@ -1,0 +1,77 @@
+"""Datasets of portraits with truths: one reader a layout, all giving the same samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from portrait_sdk.errors import OptionError
+from portrait_sdk.evaluation.datasets._base import (
+    PARTS,
+    Channel,
+    Dataset,
+    Reading,
+    Sample,
+    load_alpha,
+    split_groups,
+)
+from portrait_sdk.evaluation.datasets._files import Problem, read_list
+from portrait_sdk.evaluation.datasets.pairs import Pairs
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = [
+    "KINDS",
+    "PARTS",
+    "Channel",
+    "Dataset",
+    "Problem",
+    "Reading",
+    "Sample",
+    "load_alpha",
+    "open_dataset",
+    "split_groups",
+]
+
+KINDS: dict[str, type[Dataset]] = {kind.kind: kind for kind in (Pairs,)}
+"""The readers, by what stands before the colon."""
+
+
+def open_dataset(
+    text: str,
+    *,
+    split: str | None = None,
+    scene: str | None = None,
+    ids_file: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Open the dataset ``KIND:PATH`` or ``KIND:PATH?option=value&option=value``.
+
+    Args:
+        text: A kind, a colon, a folder, and options of that kind: ``pairs:set?image=im&truth=gt``.
+            ``group=REGEX``, known to all kinds, gives each sample the group that keeps it together
+            with its like.
+        split: Only samples of this split; see :attr:`Dataset.splits`.
+        scene: Only samples of this scene.
+        ids_file: A text file of names, one a line: only these samples.
+
+    Raises:
+        DatasetError: The folder is not laid out as this kind is, or has no such split or scene, or
+            the list of names cannot be read.
+        OptionError: The text is not ``KIND:PATH``, or an option is unknown.
+    """
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in KINDS or not rest:
+        raise OptionError(
+            f"dataset {text!r}: expected KIND:PATH, where KIND is {', '.join(sorted(KINDS))}"
+        )
+    folder, options = rest, {}
+    if "?" in rest and not Path(rest).exists():
+        folder, _, query = rest.rpartition("?")
+        for part in query.split("&"):
+            name, equals, value = part.partition("=")
+            if not equals or not value:
+                raise OptionError(f"dataset {text!r}: expected option=value after ?, got {part!r}")
+            options[name] = value
+    ids = None if ids_file is None else read_list(Path(ids_file))
+    return KINDS[kind](Path(folder), split=split, scene=scene, ids=ids, options=options)
