@@ -14,7 +14,9 @@ import pytest
 import portrait_sdk
 
 PACKAGE = Path(portrait_sdk.__file__).parent
-ORDER = ("errors", "types", "spec", "ops", "model", "media", "api", "doctor", "bench", "cli")
+ORDER = (
+    "errors", "types", "spec", "ops", "model", "media", "api", "doctor", "evaluation", "bench", "cli"
+)  # fmt: skip
 ALLOWED = {
     "errors": set(),
     "types": {"errors"},
@@ -24,6 +26,7 @@ ALLOWED = {
     "media": {"errors", "types", "ops"},
     "api": {"errors", "types", "spec", "ops", "model", "media"},
     "doctor": {"errors", "types", "spec", "ops", "model"},
+    "evaluation": {"errors", "types", "spec", "ops", "model", "media", "api"},
     "bench": {"errors", "types", "spec", "ops", "model", "media", "api", "doctor", "converters"},
     "cli": {*ORDER, "converters"},
     "converters": {"errors", "types", "spec", "ops", "model", "media", "api"},

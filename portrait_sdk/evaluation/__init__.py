@@ -1,0 +1,1 @@
+"""How good an alpha is: metrics with stated formulas, regions, and papers' own scalings."""
