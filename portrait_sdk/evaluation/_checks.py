@@ -1,0 +1,90 @@
+"""What every metric asks of its arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from portrait_sdk.errors import ImageError
+from portrait_sdk.types import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FLOATS = (np.float32, np.float64)
+_UNKNOWN = 128
+_TRIMAP_VALUES = (0, _UNKNOWN, 255)
+
+
+def unit(array: object, name: str, shape: Sequence[int | None]) -> Any:  # noqa: ANN401 - as given
+    """``array``, contiguous, once it is float32 or float64 of this shape in [0, 1].
+
+    Raises:
+        ImageError: Another dtype or shape, a value outside [0, 1], or one that is no number.
+    """
+    require(array, name, shape, FLOATS)
+    values: Any = array
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):  # false for NaN
+        raise ImageError(f"{name}: expected values in [0, 1], got {low:g} to {high:g}")
+    return np.ascontiguousarray(values)
+
+
+def pair(alpha: object, truth: object) -> tuple[Any, Any]:
+    """Both alphas checked, as one dtype: float64 where one of them is.
+
+    Raises:
+        ImageError: As :func:`unit`, or their shapes differ.
+    """
+    first = unit(alpha, "alpha", (None, None))
+    second = unit(truth, "truth", first.shape)
+    if first.dtype == second.dtype:
+        return first, second
+    return first.astype(np.float64), second.astype(np.float64)
+
+
+def masks(alpha: object, truth: object, threshold: float) -> tuple[Any, Any]:
+    """Two masks: bool arrays as they are, alphas where they are above ``threshold``.
+
+    Raises:
+        ImageError: As :func:`pair`.
+    """
+    first = _mask(alpha, "alpha", (None, None), threshold)
+    return first, _mask(truth, "truth", first.shape, threshold)
+
+
+def _mask(array: Any, name: str, shape: Sequence[int | None], threshold: float) -> Any:  # noqa: ANN401
+    if isinstance(array, np.ndarray) and array.dtype == np.bool_:
+        require(array, name, shape, np.bool_)
+        return array
+    return unit(array, name, shape) > threshold
+
+
+def chosen(region: object, shape: Sequence[int]) -> Any:  # noqa: ANN401 - uint8 or None
+    """A region as a mask of 0 and 255 for OpenCV; None where it is the whole picture.
+
+    Raises:
+        ImageError: Neither a bool mask nor a trimap of this shape.
+    """
+    if region is None:
+        return None
+    require(region, "region", shape, (np.bool_, np.uint8))
+    values: Any = region
+    if values.dtype == np.bool_:
+        return np.ascontiguousarray(values).view(np.uint8) * np.uint8(255)
+    return (trimap(values, "region", shape) == _UNKNOWN).view(np.uint8) * np.uint8(255)
+
+
+def trimap(array: object, name: str, shape: Sequence[int]) -> Any:  # noqa: ANN401 - uint8
+    """``array`` once it is a trimap of this shape.
+
+    Raises:
+        ImageError: Another dtype or shape, or another value than 0, 128 and 255.
+    """
+    require(array, name, shape, np.uint8)
+    values: Any = array
+    others = [v for v in np.flatnonzero(np.bincount(values.ravel())) if v not in _TRIMAP_VALUES]
+    if others:
+        raise ImageError(f"{name}: a trimap holds 0, 128 and 255, got {others[0]}")
+    return values
