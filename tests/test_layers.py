@@ -15,7 +15,8 @@ import portrait_sdk
 
 PACKAGE = Path(portrait_sdk.__file__).parent
 ORDER = (
-    "errors", "types", "spec", "ops", "model", "media", "api", "doctor", "evaluation", "bench", "cli"
+    "errors", "types", "spec", "ops", "model", "media", "api", "doctor", "evaluation", "bench",
+    "cli",
 )  # fmt: skip
 ALLOWED = {
     "errors": set(),

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from portrait_sdk.errors import ImageError
+from portrait_sdk.errors import ImageError, OptionError
 from portrait_sdk.types import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from portrait_sdk.types import Trimap, U8Array
+
+Array: TypeAlias = np.ndarray[Any, Any]
 FLOATS = (np.float32, np.float64)
 _UNKNOWN = 128
 _TRIMAP_VALUES = (0, _UNKNOWN, 255)
 
 
-def unit(array: object, name: str, shape: Sequence[int | None]) -> Any:  # noqa: ANN401 - as given
+def unit(array: object, name: str, shape: Sequence[int | None]) -> Array:
     """``array``, contiguous, once it is float32 or float64 of this shape in [0, 1].
 
     Raises:
@@ -27,11 +30,11 @@ def unit(array: object, name: str, shape: Sequence[int | None]) -> Any:  # noqa:
     values: Any = array
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 1):  # false for NaN
-        raise ImageError(f"{name}: expected values in [0, 1], got {low:g} to {high:g}")
+        raise ImageError(f"{name}: expected values in [0, 1], got {low:.9g} to {high:.9g}")
     return np.ascontiguousarray(values)
 
 
-def pair(alpha: object, truth: object) -> tuple[Any, Any]:
+def pair(alpha: object, truth: object) -> tuple[Array, Array]:
     """Both alphas checked, as one dtype: float64 where one of them is.
 
     Raises:
@@ -44,24 +47,27 @@ def pair(alpha: object, truth: object) -> tuple[Any, Any]:
     return first.astype(np.float64), second.astype(np.float64)
 
 
-def masks(alpha: object, truth: object, threshold: float) -> tuple[Any, Any]:
+def masks(alpha: object, truth: object, threshold: float) -> tuple[Array, Array]:
     """Two masks: bool arrays as they are, alphas where they are above ``threshold``.
 
     Raises:
         ImageError: As :func:`pair`.
+        OptionError: ``threshold`` is not in [0, 1).
     """
+    if not 0 <= threshold < 1:
+        raise OptionError(f"threshold: expected 0 to below 1, got {threshold}")
     first = _mask(alpha, "alpha", (None, None), threshold)
     return first, _mask(truth, "truth", first.shape, threshold)
 
 
-def _mask(array: Any, name: str, shape: Sequence[int | None], threshold: float) -> Any:  # noqa: ANN401
+def _mask(array: object, name: str, shape: Sequence[int | None], threshold: float) -> Array:
     if isinstance(array, np.ndarray) and array.dtype == np.bool_:
         require(array, name, shape, np.bool_)
         return array
-    return unit(array, name, shape) > threshold
+    return np.asarray(unit(array, name, shape) > threshold)
 
 
-def chosen(region: object, shape: Sequence[int]) -> Any:  # noqa: ANN401 - uint8 or None
+def chosen(region: object, shape: Sequence[int]) -> U8Array | None:
     """A region as a mask of 0 and 255 for OpenCV; None where it is the whole picture.
 
     Raises:
@@ -76,7 +82,7 @@ def chosen(region: object, shape: Sequence[int]) -> Any:  # noqa: ANN401 - uint8
     return (trimap(values, "region", shape) == _UNKNOWN).view(np.uint8) * np.uint8(255)
 
 
-def trimap(array: object, name: str, shape: Sequence[int]) -> Any:  # noqa: ANN401 - uint8
+def trimap(array: object, name: str, shape: Sequence[int]) -> Trimap:
     """``array`` once it is a trimap of this shape.
 
     Raises:
