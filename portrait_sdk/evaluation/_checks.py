@@ -12,9 +12,10 @@ from portrait_sdk.types import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portrait_sdk.types import Trimap, U8Array
+    from portrait_sdk.types import Trimap
 
 Array: TypeAlias = np.ndarray[Any, Any]
+Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 FLOATS = (np.float32, np.float64)
 _UNKNOWN = 128
 _TRIMAP_VALUES = (0, _UNKNOWN, 255)
@@ -47,7 +48,7 @@ def pair(alpha: object, truth: object) -> tuple[Array, Array]:
     return first.astype(np.float64), second.astype(np.float64)
 
 
-def masks(alpha: object, truth: object, threshold: float) -> tuple[Array, Array]:
+def masks(alpha: object, truth: object, threshold: float) -> tuple[Mask, Mask]:
     """Two masks: bool arrays as they are, alphas where they are above ``threshold``.
 
     Raises:
@@ -60,15 +61,15 @@ def masks(alpha: object, truth: object, threshold: float) -> tuple[Array, Array]
     return first, _mask(truth, "truth", first.shape, threshold)
 
 
-def _mask(array: object, name: str, shape: Sequence[int | None], threshold: float) -> Array:
+def _mask(array: object, name: str, shape: Sequence[int | None], threshold: float) -> Mask:
     if isinstance(array, np.ndarray) and array.dtype == np.bool_:
         require(array, name, shape, np.bool_)
-        return array
+        return np.ascontiguousarray(array)
     return np.asarray(unit(array, name, shape) > threshold)
 
 
-def chosen(region: object, shape: Sequence[int]) -> U8Array | None:
-    """A region as a mask of 0 and 255 for OpenCV; None where it is the whole picture.
+def chosen(region: object, shape: Sequence[int]) -> Mask | None:
+    """A region as a mask, 0 outside; None where it is the whole picture.
 
     Raises:
         ImageError: Neither a bool mask nor a trimap of this shape.
@@ -78,8 +79,8 @@ def chosen(region: object, shape: Sequence[int]) -> U8Array | None:
     require(region, "region", shape, (np.bool_, np.uint8))
     values: Any = region
     if values.dtype == np.bool_:
-        return np.ascontiguousarray(values).view(np.uint8) * np.uint8(255)
-    return (trimap(values, "region", shape) == _UNKNOWN).view(np.uint8) * np.uint8(255)
+        return np.ascontiguousarray(values)
+    return np.asarray(trimap(values, "region", shape) == _UNKNOWN)
 
 
 def trimap(array: object, name: str, shape: Sequence[int]) -> Trimap:
@@ -89,7 +90,7 @@ def trimap(array: object, name: str, shape: Sequence[int]) -> Trimap:
         ImageError: Another dtype or shape, or another value than 0, 128 and 255.
     """
     require(array, name, shape, np.uint8)
-    values: Any = array
+    values: Trimap = array  # type: ignore[assignment] # as required
     others = [v for v in np.flatnonzero(np.bincount(values.ravel())) if v not in _TRIMAP_VALUES]
     if others:
         raise ImageError(f"{name}: a trimap holds 0, 128 and 255, got {others[0]}")

@@ -12,21 +12,20 @@ from portrait_sdk.ops import threads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from portrait_sdk.evaluation._checks import Array
-    from portrait_sdk.types import U8Array
+    from portrait_sdk.evaluation._checks import Array, Mask
 
 _ROWS = 128
 
 
 def total(
-    shape: tuple[int, ...], values: Callable[[slice], Array], mask: U8Array | None = None
+    shape: tuple[int, ...], values: Callable[[slice], Array], mask: Mask | None = None
 ) -> float:
-    """Add up, in float64, what ``values`` gives for rows of a picture, where the mask is not 0.
+    """Add up, in float64, what ``values`` gives for rows of a picture, where the mask is.
 
     Args:
         shape: Of the picture; the first two are height and width.
         values: Array (h, width, ...) for some rows, a new one; called on several threads.
-        mask: uint8 (H, W); None: everywhere.
+        mask: bool (H, W); None: everywhere.
     """
     height, width = shape[:2]
     sums = [0.0] * -(-height // _ROWS)
@@ -36,28 +35,30 @@ def total(
             rows = slice(number * _ROWS, (number + 1) * _ROWS)
             part = values(rows)
             if mask is not None:
-                part *= mask[rows] > 0
+                part *= mask[rows]
             sums[number] = float(part.sum(dtype=np.float64))
 
     threads.over_pieces(len(sums), _ROWS * width * 16, work)
     return math.fsum(sums)
 
 
-def absolute(a: Array, b: Array, mask: U8Array | None = None) -> float:
+def absolute(a: Array, b: Array, mask: Mask | None = None) -> float:
     """Sum of ``|a - b|``."""
 
     def values(rows: slice) -> Array:
-        difference = a[rows] - b[rows]
-        return np.abs(difference, out=difference)
+        difference: Array = a[rows] - b[rows]
+        np.abs(difference, out=difference)
+        return difference
 
     return total(a.shape, values, mask)
 
 
-def squared(a: Array, b: Array, mask: U8Array | None = None) -> float:
+def squared(a: Array, b: Array, mask: Mask | None = None) -> float:
     """Sum of ``(a - b)^2``."""
 
     def values(rows: slice) -> Array:
-        difference = a[rows] - b[rows]
-        return np.square(difference, out=difference)
+        difference: Array = a[rows] - b[rows]
+        np.square(difference, out=difference)
+        return difference
 
     return total(a.shape, values, mask)

@@ -223,4 +223,5 @@ def row(name: str, raw: Mapping[str, float]) -> list[Cell]:
 
 def _scaled(value: float, power: int) -> float:
     """Ten to a positive power is exact, a tenth is not."""
-    return value * 10**power if power >= 0 else value / 10**-power
+    factor = float(10 ** abs(power))
+    return value * factor if power > 0 else value / factor

@@ -23,7 +23,7 @@ from portrait_sdk.ops import kernels, threads
 from portrait_sdk.types import require
 
 if TYPE_CHECKING:
-    from portrait_sdk.evaluation._checks import Array
+    from portrait_sdk.evaluation._checks import Array, Mask
     from portrait_sdk.types import Image, Trimap
 
 __all__ = [
@@ -42,10 +42,8 @@ __all__ = [
 
 Alpha: TypeAlias = "np.ndarray[Any, np.dtype[np.floating[Any]]]"
 """float32 or float64 (H, W) in [0, 1]."""
-Mask: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
-"""bool (H, W)."""
 Region: TypeAlias = "Mask | Trimap | None"
-"""A mask, a trimap whose unknown pixels count, or None for the whole picture."""
+"""A bool mask (H, W), a trimap whose unknown pixels count, or None for the whole picture."""
 Kernel = Literal["unit-l2", "unit-sum"]
 Component = Literal["foreground", "any"]
 WhenEmpty = Literal["stop", "skip"]
@@ -107,7 +105,7 @@ def mad(alpha: Alpha, truth: Alpha, *, region: Region = None) -> float:
     return _mean(_sums.absolute(a, t, mask), mask, a.size)
 
 
-def _mean(total: float, mask: Array | None, size: int) -> float:
+def _mean(total: float, mask: Mask | None, size: int) -> float:
     count = size if mask is None else int(np.count_nonzero(mask))
     return float(total) / count if count else math.nan
 
@@ -152,8 +150,7 @@ def gradient(
         raise OptionError(f"sigma: expected 0.3 to 39 pixels, got {sigma}")
     if stretch:
         a, t = _stretched(a), _stretched(t)
-    slopes = [_slope(array, kernel, float(sigma)) for array in (a, t)]
-    return _sums.squared(*slopes, mask)
+    return _sums.squared(_slope(a, kernel, float(sigma)), _slope(t, kernel, float(sigma)), mask)
 
 
 def _stretched(alpha: Array) -> Array:
@@ -200,10 +197,10 @@ def connectivity(
 ) -> float:
     """Connectivity error: ``sum |phi(a) - phi(t)|``, ``phi(x) = 1 - d [d >= theta]``, ``d = x - l``.
 
-    For each threshold ``k step``, ``k = 1 ... 1 / step``, the largest 4-connected component is found
-    of the pixels where both alphas reach it; of equal ones, the one whose first pixel in reading
-    order comes first. ``l`` of a pixel is the last threshold before the first at which it is not in
-    there; 1 where it always is. Thresholds are compared in float32.
+    For each threshold ``k step``, ``k = 1 ... 1 / step``, the largest 4-connected component is
+    found of the pixels where both alphas reach it; of equal ones, the one whose first pixel in
+    reading order comes first. ``l`` of a pixel is the last threshold before the first at which it
+    is not in there; 1 where it always is. Thresholds are compared in float32.
 
     Printed divided by 1000. Implementations differ by a factor of 2 to 3: see the options.
 
@@ -237,11 +234,11 @@ def connectivity(
     if when_empty not in get_args(WhenEmpty):
         raise OptionError(f"when_empty: expected stop or skip, got {when_empty!r}")
     thresholds = (np.arange(1, steps + 1) / steps).astype(np.float32)
-    narrow = [array.astype(np.float32, copy=False) for array in (a, t)]
-    held = kernels.connectivity(*narrow, thresholds, background=component == "any")
+    a32, t32 = (array.astype(np.float32, copy=False) for array in (a, t))
+    held = kernels.connectivity(a32, t32, thresholds, background=component == "any")
     levels = np.arange(steps + 1) / steps
     if when_empty == "skip":
-        reached = int(np.searchsorted(thresholds, np.minimum(*narrow).max(), "right"))
+        reached = int(np.searchsorted(thresholds, np.minimum(a32, t32).max(), "right"))
         levels[reached] = 1
     levels = levels.astype(a.dtype)
     least = a.dtype.type(theta)
@@ -252,7 +249,8 @@ def connectivity(
         far[far < least] = 0
         near[near < least] = 0
         far -= near
-        return np.abs(far, out=far)
+        np.abs(far, out=far)
+        return far
 
     return _sums.total(a.shape, values, mask)
 
@@ -272,10 +270,10 @@ def iou(
     return _iou(found, wanted, _checks.chosen(region, found.shape))
 
 
-def _iou(found: Array, wanted: Array, mask: Array | None) -> float:
+def _iou(found: Mask, wanted: Mask, mask: Mask | None) -> float:
     both, either = found & wanted, found | wanted
     if mask is not None:
-        both, either = both & (mask > 0), either & (mask > 0)
+        both, either = both & mask, either & mask
     union = int(np.count_nonzero(either))
     return int(np.count_nonzero(both)) / union if union else 1.0
 
@@ -309,7 +307,7 @@ def boundary_iou(
     return _iou(_edge(found, distance), _edge(wanted, distance), None)
 
 
-def _edge(mask: Array, distance: int) -> Array:
+def _edge(mask: Mask, distance: int) -> Mask:
     cv2 = threads.opencv()
     framed = np.pad(mask.view(np.uint8), 1)  # what is outside the frame is outside the mask
     away = cv2.distanceTransform(framed, cv2.DIST_C, cv2.DIST_MASK_3)[1:-1, 1:-1]
@@ -333,7 +331,7 @@ def accuracy(
     mask = _checks.chosen(region, found.shape)
     same = found == wanted
     if mask is not None:
-        same &= mask > 0
+        same &= mask
     return _mean(int(np.count_nonzero(same)), mask, found.size)
 
 

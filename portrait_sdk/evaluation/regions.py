@@ -11,7 +11,8 @@ from portrait_sdk.evaluation import _checks
 from portrait_sdk.ops.trimap import trimap_from_alpha
 
 if TYPE_CHECKING:
-    from portrait_sdk.evaluation.metrics import Alpha, Mask
+    from portrait_sdk.evaluation._checks import Mask
+    from portrait_sdk.evaluation.metrics import Alpha
     from portrait_sdk.types import Trimap
 
 Name = Literal["whole", "unknown", "detail", "subject", "background"]
@@ -50,7 +51,7 @@ def region(name: Name, truth: Alpha, trimap: Trimap | None = None) -> Mask | Non
         return (truth > 0) & (truth < 1)
     if name not in _LEVELS:
         raise OptionError(f"region: expected one of {', '.join(NAMES)}; got {name!r}")
-    return _given_or_derived(truth, trimap) == _LEVELS[name]
+    return np.asarray(_given_or_derived(truth, trimap) == _LEVELS[name])
 
 
 def known_from_trimap(alpha: Alpha, truth: Alpha, trimap: Trimap | None = None) -> Alpha:

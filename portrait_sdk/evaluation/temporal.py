@@ -84,7 +84,7 @@ def messddt(alpha: Frames, truth: Frames, flow: Frames | None = None) -> float:
     flows: Iterable[Any] = repeat(None) if flow is None else flow
     moving = iter(flows)
     for (a, t), (next_a, next_t) in _pairs(alpha, truth):
-        vectors = next(moving, _END)
+        vectors: Any = next(moving, _END)
         if vectors is _END:
             raise ImageError("flow: expected one for each pair of frames, got fewer")
         if vectors is None:
