@@ -14,8 +14,10 @@ import pytest
 import portrait_sdk
 
 PACKAGE = Path(portrait_sdk.__file__).parent
-ORDER = ("errors", "types", "spec", "ops", "model", "media", "api", "evaluation", "doctor",
-         "bench", "cli")  # fmt: skip
+ORDER = (
+    "errors", "types", "spec", "ops", "model", "media", "api", "doctor", "bench", "evaluation",
+    "cli",
+)  # fmt: skip
 ALLOWED = {
     "errors": set(),
     "types": {"errors"},
@@ -24,7 +26,7 @@ ALLOWED = {
     "model": {"errors", "types", "spec", "ops"},
     "media": {"errors", "types", "ops"},
     "api": {"errors", "types", "spec", "ops", "model", "media"},
-    "evaluation": {"errors", "types", "spec", "ops", "model", "media", "api"},
+    "evaluation": {"errors", "types", "spec", "ops", "model", "media", "api", "bench"},
     "doctor": {"errors", "types", "spec", "ops", "model"},
     "bench": {"errors", "types", "spec", "ops", "model", "media", "api", "doctor", "converters"},
     "cli": {*ORDER, "converters"},

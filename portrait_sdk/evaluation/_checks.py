@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from portrait_sdk.errors import ImageError
+from portrait_sdk.errors import ImageError, OptionError
 from portrait_sdk.types import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from portrait_sdk.types import Trimap
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 FLOATS = (np.float32, np.float64)
 _UNKNOWN = 128
 _TRIMAP_VALUES = (0, _UNKNOWN, 255)
 
 
-def unit(array: object, name: str, shape: Sequence[int | None]) -> Any:  # noqa: ANN401 - as given
+def unit(array: object, name: str, shape: Sequence[int | None]) -> Array:
     """``array``, contiguous, once it is float32 or float64 of this shape in [0, 1].
 
     Raises:
@@ -27,11 +31,11 @@ def unit(array: object, name: str, shape: Sequence[int | None]) -> Any:  # noqa:
     values: Any = array
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 1):  # false for NaN
-        raise ImageError(f"{name}: expected values in [0, 1], got {low:g} to {high:g}")
+        raise ImageError(f"{name}: expected values in [0, 1], got {low:.9g} to {high:.9g}")
     return np.ascontiguousarray(values)
 
 
-def pair(alpha: object, truth: object) -> tuple[Any, Any]:
+def pair(alpha: object, truth: object) -> tuple[Array, Array]:
     """Both alphas checked, as one dtype: float64 where one of them is.
 
     Raises:
@@ -44,25 +48,28 @@ def pair(alpha: object, truth: object) -> tuple[Any, Any]:
     return first.astype(np.float64), second.astype(np.float64)
 
 
-def masks(alpha: object, truth: object, threshold: float) -> tuple[Any, Any]:
+def masks(alpha: object, truth: object, threshold: float) -> tuple[Mask, Mask]:
     """Two masks: bool arrays as they are, alphas where they are above ``threshold``.
 
     Raises:
         ImageError: As :func:`pair`.
+        OptionError: ``threshold`` is not in [0, 1).
     """
+    if not 0 <= threshold < 1:
+        raise OptionError(f"threshold: expected 0 to below 1, got {threshold}")
     first = _mask(alpha, "alpha", (None, None), threshold)
     return first, _mask(truth, "truth", first.shape, threshold)
 
 
-def _mask(array: Any, name: str, shape: Sequence[int | None], threshold: float) -> Any:  # noqa: ANN401
+def _mask(array: object, name: str, shape: Sequence[int | None], threshold: float) -> Mask:
     if isinstance(array, np.ndarray) and array.dtype == np.bool_:
         require(array, name, shape, np.bool_)
-        return array
-    return unit(array, name, shape) > threshold
+        return np.ascontiguousarray(array)
+    return np.asarray(unit(array, name, shape) > threshold)
 
 
-def chosen(region: object, shape: Sequence[int]) -> Any:  # noqa: ANN401 - uint8 or None
-    """A region as a mask of 0 and 255 for OpenCV; None where it is the whole picture.
+def chosen(region: object, shape: Sequence[int]) -> Mask | None:
+    """A region as a mask, 0 outside; None where it is the whole picture.
 
     Raises:
         ImageError: Neither a bool mask nor a trimap of this shape.
@@ -72,18 +79,18 @@ def chosen(region: object, shape: Sequence[int]) -> Any:  # noqa: ANN401 - uint8
     require(region, "region", shape, (np.bool_, np.uint8))
     values: Any = region
     if values.dtype == np.bool_:
-        return np.ascontiguousarray(values).view(np.uint8) * np.uint8(255)
-    return (trimap(values, "region", shape) == _UNKNOWN).view(np.uint8) * np.uint8(255)
+        return np.ascontiguousarray(values)
+    return np.asarray(trimap(values, "region", shape) == _UNKNOWN)
 
 
-def trimap(array: object, name: str, shape: Sequence[int]) -> Any:  # noqa: ANN401 - uint8
+def trimap(array: object, name: str, shape: Sequence[int]) -> Trimap:
     """``array`` once it is a trimap of this shape.
 
     Raises:
         ImageError: Another dtype or shape, or another value than 0, 128 and 255.
     """
     require(array, name, shape, np.uint8)
-    values: Any = array
+    values: Trimap = array  # type: ignore[assignment] # as required
     others = [v for v in np.flatnonzero(np.bincount(values.ravel())) if v not in _TRIMAP_VALUES]
     if others:
         raise ImageError(f"{name}: a trimap holds 0, 128 and 255, got {others[0]}")

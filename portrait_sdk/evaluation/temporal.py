@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from portrait_sdk.errors import ImageError
-from portrait_sdk.evaluation import _checks
+from portrait_sdk.evaluation import _checks, _sums
 from portrait_sdk.ops import threads
 from portrait_sdk.types import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from portrait_sdk.evaluation._checks import Array
     from portrait_sdk.types import F32Array
+
+    _Frame = tuple[Array, Array]
 
 Frames: TypeAlias = "Iterable[Any]"
 """Frames, float32 or float64 (H, W) in [0, 1], all of one shape."""
@@ -32,7 +35,8 @@ _LEAST_FLOW_SIDE = 16  # px; OpenCV's search refuses smaller frames
 def dtssd(alpha: Frames, truth: Frames, *, first_frame_counts: bool = False) -> float:
     """Mean over pairs of neighbouring frames of ``sqrt(mean_p ((a' - a) - (t' - t))^2)``.
 
-    Printed times 100 by RVM, MatAnyone and others. The paper sums over pixels where these take means.
+    Printed times 100 by RVM, MatAnyone and others. The paper sums over pixels where these take
+    means.
 
     Args:
         alpha: The estimate, frame by frame.
@@ -46,12 +50,9 @@ def dtssd(alpha: Frames, truth: Frames, *, first_frame_counts: bool = False) -> 
     Source:
         Erofeev et al., "Perceptually Motivated Benchmark for Video Matting", BMVC 2015.
     """
-    cv2 = threads.opencv()
     roots = [
-        math.sqrt(
-            cv2.norm(after[0] - before[0], after[1] - before[1], cv2.NORM_L2SQR) / after[0].size
-        )
-        for before, after in _pairs(alpha, truth)
+        math.sqrt(_sums.squared(next_a - a, next_t - t) / a.size)
+        for (a, t), (next_a, next_t) in _pairs(alpha, truth)
     ]
     return math.fsum(roots) / (len(roots) + first_frame_counts)
 
@@ -59,9 +60,9 @@ def dtssd(alpha: Frames, truth: Frames, *, first_frame_counts: bool = False) -> 
 def messddt(alpha: Frames, truth: Frames, flow: Frames | None = None) -> float:
     """Mean over pairs of frames of ``mean_p |e^2(p) - e'^2(p + v(p))|``, ``e = a - t``.
 
-    v is the motion from a frame to the next; pixels whose ``p + v`` lies outside the frame are dropped.
-    In between pixels e'^2 is interpolated linearly, to 1/32 pixel. An error that moves with what it is
-    on costs nothing here; one that flickers does. The paper sums over pixels.
+    v is the motion from a frame to the next; pixels whose ``p + v`` lies outside the frame are
+    dropped. In between pixels e'^2 is interpolated linearly, to 1/32 pixel. An error that moves
+    with what it is on costs nothing here; one that flickers does. The paper sums over pixels.
 
     Args:
         alpha: The estimate, frame by frame.
@@ -83,7 +84,7 @@ def messddt(alpha: Frames, truth: Frames, flow: Frames | None = None) -> float:
     flows: Iterable[Any] = repeat(None) if flow is None else flow
     moving = iter(flows)
     for (a, t), (next_a, next_t) in _pairs(alpha, truth):
-        vectors = next(moving, _END)
+        vectors: Any = next(moving, _END)
         if vectors is _END:
             raise ImageError("flow: expected one for each pair of frames, got fewer")
         if vectors is None:
@@ -97,9 +98,9 @@ def messddt(alpha: Frames, truth: Frames, flow: Frames | None = None) -> float:
     return math.fsum(means) / len(means) if means else math.nan
 
 
-def _pairs(alpha: Frames, truth: Frames) -> Iterator[tuple[tuple[Any, Any], tuple[Any, Any]]]:
+def _pairs(alpha: Frames, truth: Frames) -> Iterator[tuple[_Frame, _Frame]]:
     """Neighbouring frames of both, checked."""
-    before: tuple[Any, Any] | None = None
+    before: _Frame | None = None
     count = 0
     for a, t in zip_longest(alpha, truth, fillvalue=_END):
         if a is _END or t is _END:
@@ -108,7 +109,8 @@ def _pairs(alpha: Frames, truth: Frames) -> Iterator[tuple[tuple[Any, Any], tupl
         if before is not None:
             if frame[0].shape != before[0].shape:
                 raise ImageError(
-                    f"alpha: expected frames of one shape, got {before[0].shape} and {frame[0].shape}"
+                    f"alpha: expected frames of one shape, got {frame[0].shape} after"
+                    f" {before[0].shape}"
                 )
             yield before, frame
         before = frame
@@ -117,7 +119,7 @@ def _pairs(alpha: Frames, truth: Frames) -> Iterator[tuple[tuple[Any, Any], tupl
         raise ImageError(f"alpha: expected two frames or more, got {count}")
 
 
-def _motion(truth: Any, after: Any) -> F32Array:  # noqa: ANN401
+def _motion(truth: Array, after: Array) -> F32Array:
     """Float32 (H, W, 2), from ``truth`` to ``after``."""
     cv2 = threads.opencv()
     height, width = truth.shape
@@ -133,7 +135,7 @@ def _motion(truth: Any, after: Any) -> F32Array:  # noqa: ANN401
     return flow[:height, :width]
 
 
-def _along(error: Any, after: Any, flow: F32Array) -> float | None:  # noqa: ANN401
+def _along(error: Array, after: Array, flow: F32Array) -> float | None:
     cv2 = threads.opencv()
     height, width = error.shape
     x = flow[..., 0] + np.arange(width, dtype=np.float32)

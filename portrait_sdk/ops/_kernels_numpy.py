@@ -567,19 +567,19 @@ def connectivity(
     held: U8Array,
     background: bool,  # noqa: FBT001 - the compiled twin's signature
 ) -> None:
-    """Count for each pixel how many thresholds, from the first on, find it in the largest component.
+    """Count how many thresholds, from the first on, find a pixel in the largest component.
 
-    At a threshold, that is the largest 4-connected component of the pixels where both alphas reach it;
-    of equal ones, the one whose first pixel in reading order comes first; nothing where none does. A
-    pixel that is not in it at one threshold holds none of those after it.
+    At a threshold, that is the largest 4-connected component of the pixels where both alphas reach
+    it; of equal ones, the one whose first pixel in reading order comes first; nothing where none
+    does. A pixel that is not in it at one threshold holds none of those after it.
 
     Args:
         alpha: float32 (H, W).
         truth: float32 (H, W).
         thresholds: float32 (n,), ascending, n from 1 to 255.
         held: uint8 (H, W), written: 0 to n.
-        background: Whether all pixels that do not reach a threshold are a candidate too, which wins a
-            tie.
+        background: Whether all pixels that do not reach a threshold are a candidate too, which wins
+            a tie.
 
     Source:
         Rhemann et al., "A Perceptually Motivated Online Benchmark for Image Matting", CVPR 2009.
