@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from portrait_sdk.evaluation.datasets.augment import jpeg, turn_about, warp
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -72,30 +74,7 @@ def make(
 
 
 def _warp(array: Any, matrix: F32, size: tuple[int, int], border: int) -> F32:  # noqa: ANN401
-    height, width = size
-    # Shrinking by warpAffine samples points: blur first by as much as the shrink needs.
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    if scale < 0.75:
-        array = cv2.GaussianBlur(array, (0, 0), 0.4 / scale)
-    warped = cv2.warpAffine(
-        array, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=border
-    )
-    return np.asarray(warped, np.float32) / np.float32(255)
-
-
-def _turn_about(
-    centre: tuple[float, float],
-    to: tuple[float, float],
-    scale: tuple[float, float],
-    turn_deg: float,
-) -> F32:
-    """The affine map that scales, turns, and takes ``centre`` to ``to`` (both x, y)."""
-    angle = np.deg2rad(turn_deg)
-    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag(
-        scale
-    )
-    shift = np.array(to) - linear @ np.array(centre)
-    return np.asarray(np.column_stack((linear, shift)), np.float32)
+    return np.asarray(warp(array, matrix, size, border), np.float32) / np.float32(255)
 
 
 def crop(
@@ -120,7 +99,7 @@ def crop(
     x = float(np.clip(x, window_w / 2, have_w - window_w / 2))
     y = float(np.clip(y, window_h / 2, have_h - window_h / 2))
     turn = rng.uniform(-recipe.rotation_deg, recipe.rotation_deg) if rng.random() < 0.4 else 0.0
-    matrix = _turn_about(
+    matrix = turn_about(
         (x, y), (width / 2, height / 2), (width / window_w, height / window_h), turn
     )
     border = cv2.BORDER_REFLECT_101
@@ -246,7 +225,7 @@ def _placed(
         to_y = height / 2 + rng.uniform(-room, room)
         turn = rng.uniform(-recipe.rotation_deg, recipe.rotation_deg)
         turn = 0.0 if left or right else turn
-    matrix = _turn_about((float(centre_x), from_y), (to_x, to_y), scales, turn)
+    matrix = turn_about((float(centre_x), from_y), (to_x, to_y), scales, turn)
     image = _warp(picture.image, matrix, size, cv2.BORDER_REPLICATE)
     alpha = _warp(picture.alpha, matrix, size, cv2.BORDER_CONSTANT)
     return image, alpha
@@ -305,9 +284,5 @@ def camera(image: F32, recipe: AugmentRecipe, rng: Rng) -> F32:
         image = image + noise * np.float32(rng.uniform(0.005, 0.05))
     image = np.clip(image, 0, 1)
     if rng.random() < recipe.jpeg:
-        bgr = np.rint(image[..., ::-1] * 255).astype(np.uint8)
-        quality = int(rng.integers(25, 95))
-        coded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
-        image = np.asarray(decoded, np.float32)[..., ::-1] / np.float32(255)
+        image = jpeg(image, int(rng.integers(25, 95)))
     return np.asarray(image, np.float32)

@@ -20,6 +20,11 @@ _COMMANDS = {
         "convert",
         "Turn a trained checkpoint into a verified ONNX model.",
     ),
+    "dataset": (
+        "portrait_sdk.cli.dataset",
+        "dataset",
+        "Look into datasets, convert them, compose new ones.",
+    ),
     "doctor": ("portrait_sdk.cli.doctor", "doctor", "What works on this machine, and why not."),
     "inspect": ("portrait_sdk.cli.inspect", "inspect", "Show what is in an ONNX model."),
     "matte": ("portrait_sdk.cli.matte", "matte", "Cut the person out of one photo."),

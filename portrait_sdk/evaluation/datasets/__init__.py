@@ -16,7 +16,11 @@ from portrait_sdk.evaluation.datasets._base import (
     split_groups,
 )
 from portrait_sdk.evaluation.datasets._files import Problem, read_list
+from portrait_sdk.evaluation.datasets.aisegment import AISegment
+from portrait_sdk.evaluation.datasets.cutouts import Cutouts
+from portrait_sdk.evaluation.datasets.mmseg import MMSeg
 from portrait_sdk.evaluation.datasets.pairs import Pairs
+from portrait_sdk.evaluation.datasets.video import Video
 
 if TYPE_CHECKING:
     import os
@@ -34,7 +38,9 @@ __all__ = [
     "split_groups",
 ]
 
-KINDS: dict[str, type[Dataset]] = {kind.kind: kind for kind in (Pairs,)}
+KINDS: dict[str, type[Dataset]] = {
+    kind.kind: kind for kind in (AISegment, MMSeg, Pairs, Cutouts, Video)
+}
 """The readers, by what stands before the colon."""
 
 

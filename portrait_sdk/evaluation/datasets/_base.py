@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from portrait_sdk.media import Stored
     from portrait_sdk.types import AlphaF32, Image, Trimap
+
+    Levels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8] | np.dtype[np.uint16]]
 
 Channel: TypeAlias = Literal["auto", "alpha", "grey", "class"]
 PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -42,6 +44,8 @@ class Reading:
     stored number is one of ``classes``, else 0."""
     classes: frozenset[int] | None = None
     """Numbers that mean person; None: every number but 0."""
+    strict: bool = False
+    """Refuse numbers that are neither 0 nor in ``classes``."""
 
     def alpha(self, stored: Stored, name: str) -> AlphaF32:
         """Alpha, float32 (H, W) in [0, 1], from what a file stores.
@@ -50,10 +54,7 @@ class Reading:
             ImageError: There is no such channel, or the levels are colours.
         """
         if self.channel == "class":
-            numbers = _grey(stored.levels, name)
-            wanted = None if self.classes is None else sorted(self.classes)
-            person = numbers != 0 if wanted is None else np.isin(numbers, wanted)
-            return person.astype(np.float32)
+            return self._person(_grey(stored.levels, name), name)
         if self.channel == "alpha" and stored.alpha is None:
             channels = 1 if stored.levels.ndim == 2 else 3  # noqa: PLR2004 - rank
             raise ImageError(
@@ -66,8 +67,20 @@ class Reading:
             return stored.alpha.astype(np.float32) / np.float32(full)
         return _grey(stored.levels, name).astype(np.float32) / np.float32(full)
 
+    def _person(self, numbers: Levels, name: str) -> AlphaF32:
+        if self.classes is None:
+            return np.asarray(numbers != 0, np.float32)
+        person: Any = np.isin(numbers, sorted(self.classes))
+        if self.strict and (numbers[~person] != 0).any():
+            other = int(numbers[~person].max())
+            raise ImageError(
+                f"{name}: expected 0 and {', '.join(map(str, sorted(self.classes)))}, as in this "
+                f"set's first masks, got {other}; say which are the person: ?class=NUMBER"
+            )
+        return np.asarray(person, np.float32)
 
-def _grey(levels: np.ndarray, name: str) -> np.ndarray:  # type: ignore[type-arg]
+
+def _grey(levels: Levels, name: str) -> Levels:
     if levels.ndim == 2:  # noqa: PLR2004 - rank
         return levels
     first = levels[..., 0]
@@ -145,7 +158,11 @@ def load_alpha(path: Path, reading: Reading) -> AlphaF32:
 
 
 class Dataset(ABC):
-    """Pictures with truths under one folder. Iterating reads folders, not pictures."""
+    """Pictures with truths under one folder.
+
+    Iterating reads folders and lists; pictures stay closed, but for a few masks where the number of
+    the person has to be found.
+    """
 
     kind: ClassVar[str]
     """What stands before the colon of ``KIND:PATH``."""

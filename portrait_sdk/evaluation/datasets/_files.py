@@ -146,3 +146,10 @@ def matches(
                 text = f"no {' and no '.join(missing)} of the same name"
                 problems.append(Problem(kind=f"orphan-{role}", path=path, text=text))
         yield from problems
+
+
+def named(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every picture below ``root`` with its path from there without extension, sorted."""
+    for found in matches({"image": root}, needed=("image",)):
+        if isinstance(found, Match):
+            yield found.key, found.files["image"]

@@ -33,7 +33,11 @@ _USUAL = {
     "trimap": ("trimap", "trimaps"),
 }
 _TRIED = 8  # entries of a text file: where none of them is a picture, it is no list
-_CHANNELS = ("auto", "alpha", "grey")
+_READINGS = {
+    "auto": Reading(),
+    "alpha": Reading(channel="alpha"),
+    "grey": Reading(channel="grey"),
+}
 
 
 class Pairs(Dataset):
@@ -53,9 +57,9 @@ class Pairs(Dataset):
 
     def _open(self) -> None:
         channel = self.settings.get("channel", "auto")
-        if channel not in _CHANNELS:
-            raise OptionError(f"pairs: channel: expected {', '.join(_CHANNELS)}; got {channel!r}")
-        self._reading = Reading(channel=channel)  # type: ignore[arg-type] - checked above
+        if channel not in _READINGS:
+            raise OptionError(f"pairs: channel: expected {', '.join(_READINGS)}; got {channel!r}")
+        self._reading = _READINGS[channel]
         here = self._roles(self.root)
         self._parts: dict[str, dict[str, Path]] = {}
         self._lists: dict[str, frozenset[str]] = {}
