@@ -26,6 +26,11 @@ _COMMANDS = {
         "Look into datasets, convert them, compose new ones.",
     ),
     "doctor": ("portrait_sdk.cli.doctor", "doctor", "What works on this machine, and why not."),
+    "evaluate": (
+        "portrait_sdk.cli.evaluate",
+        "evaluate",
+        "Score models side by side on a dataset.",
+    ),
     "inspect": ("portrait_sdk.cli.inspect", "inspect", "Show what is in an ONNX model."),
     "matte": ("portrait_sdk.cli.matte", "matte", "Cut the person out of one photo."),
     "models": ("portrait_sdk.cli.models", "models", "List and fetch published models."),

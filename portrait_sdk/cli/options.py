@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def model_options(command: Command) -> Command:
-    """``--model``, ``--provider``, ``--threads``: what to run and where."""
+def run_options(command: Command) -> Command:
+    """``--provider``, ``--threads``: where to run."""
     for option in (
         click.option(
             "--threads",
@@ -27,14 +27,18 @@ def model_options(command: Command) -> Command:
             metavar="NAME",
             help="auto, cpu, cuda, cuda:1, … One asked for by name is used or it is an error.",
         ),
-        click.option(
-            "--model",
-            metavar="NAME|FILE",
-            help="A name from `portrait models list` or an .onnx file.  [default: portrait-s]",
-        ),
     ):
         command = option(command)
     return command
+
+
+def model_options(command: Command) -> Command:
+    """``--model``, ``--provider``, ``--threads``: what to run and where."""
+    return click.option(
+        "--model",
+        metavar="NAME|FILE",
+        help="A name from `portrait models list` or an .onnx file.  [default: portrait-s]",
+    )(run_options(command))
 
 
 def json_option(command: Command) -> Command:
