@@ -1,4 +1,4 @@
-"""``portrait dataset``: check, stats, sample, convert, compose."""
+"""``portrait dataset``: check, stats, sample, convert, calibrate, compose."""
 
 from __future__ import annotations
 
@@ -308,6 +308,42 @@ def convert(
         click.echo(f"{written} samples in {out}")
     if problems:
         raise click.ClickException(f"samples left out: {len(problems)}")
+
+
+@dataset.command()
+@dataset_options
+@click.option("-o", "--out", required=True, metavar="FOLDER", help="New or empty.")
+@click.option(
+    "--count",
+    default=32,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Pictures; 32 are as many as `portrait convert` takes.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@json_option
+def calibrate(
+    *, opened: Dataset, workers: int | None, out: str, count: int, seed: int, as_json: bool
+) -> None:
+    """Copy some pictures that differ as the set does, for int8's ranges.
+
+    `portrait convert --precision int8 --calibration FOLDER` takes the folder. Pictures are drawn
+    one by one, each with a chance that grows with its distance, in colours and in how much of it is
+    person, from those drawn before (the k-means++ rule).
+    """
+    from portrait_sdk.evaluation.datasets import calibration
+
+    chosen = calibration.representative(opened, count, seed=seed, workers=workers)
+    written = calibration.export(chosen, out)
+    if len(chosen) < count:
+        click.echo(f"{len(chosen)} of {count} asked for: there are no more", err=True)
+    names = [one.name for one in chosen]
+    if as_json:
+        click.echo(
+            json.dumps({"output": out, "samples": names, "files": [p.name for p in written]})
+        )
+    else:
+        click.echo(f"{len(chosen)} pictures in {out}")
 
 
 class _Size(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers alone

@@ -96,7 +96,9 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Measured:
+class Measured:
+    """One sample's colours and alpha, each by a few numbers."""
+
     sample: Sample
     size: tuple[int, int]
     mean: Any
@@ -120,7 +122,7 @@ def stats(dataset: Dataset, *, workers: int | None = None) -> Stats:
     unreadable = pixels = binary = truths = 0
     total, squares = np.zeros(3), np.zeros(3)
     coverage = soft = 0.0
-    for one in in_order(_measure, dataset, workers):
+    for one in in_order(measure, dataset, workers):
         if one is None:
             unreadable += 1
             continue
@@ -161,7 +163,8 @@ def stats(dataset: Dataset, *, workers: int | None = None) -> Stats:
     )
 
 
-def _measure(sample: Sample) -> _Measured | None:
+def measure(sample: Sample) -> Measured | None:
+    """Decode one sample and measure it; None where it cannot be read."""
     import cv2
 
     try:
@@ -169,11 +172,11 @@ def _measure(sample: Sample) -> _Measured | None:
         mean, std = (v[:, 0] / 255 for v in cv2.meanStdDev(image))
         size = (image.shape[0], image.shape[1])
         if sample.truth is None:
-            return _Measured(sample=sample, size=size, mean=mean, std=std)
+            return Measured(sample=sample, size=size, mean=mean, std=std)
         alpha = sample.load_alpha()
     except ImageError:
         return None
-    return _Measured(
+    return Measured(
         sample=sample,
         size=size,
         mean=mean,
