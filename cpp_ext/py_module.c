@@ -154,6 +154,7 @@ static PyMethodDef ps_py_methods[] = {
     PS_METHOD(multilevel_join, "Take part in a job until nothing of it is left to begin."),
     PS_METHOD(guided_slopes, "How alpha follows the colours of a small photo, (h, w, 4)."),
     PS_METHOD(guided_detail, "Add the detail of the photo to a resized alpha (H, W)."),
+    PS_METHOD(connectivity, "Thresholds that find a pixel in the largest component, uint8 (H, W)."),
     {NULL, NULL, 0, NULL},
 };
 

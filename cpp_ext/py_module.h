@@ -34,5 +34,6 @@ PyObject *ps_py_multilevel_job(PyObject *module, PyObject *args, PyObject *kwarg
 PyObject *ps_py_multilevel_join(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ps_py_guided_slopes(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *ps_py_guided_detail(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *ps_py_connectivity(PyObject *module, PyObject *args, PyObject *kwargs);
 
 #endif

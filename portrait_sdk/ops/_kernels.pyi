@@ -103,6 +103,15 @@ def guided_slopes(
     *,
     isa: str | None = None,
 ) -> None: ...
+def connectivity(
+    alpha: AlphaF32,
+    truth: AlphaF32,
+    thresholds: F32Array,
+    held: U8Array,
+    background: bool,
+    *,
+    isa: str | None = None,
+) -> None: ...
 def guided_detail(
     image: Image,
     slopes: F32Array,

@@ -311,10 +311,12 @@ def guided_detail(image: Image, slopes: F32Array, alpha: AlphaF32, taps: tuple[T
 def connectivity(
     alpha: AlphaF32, truth: AlphaF32, thresholds: F32Array, *, background: bool = False
 ) -> U8Array:
-    """How many thresholds find a pixel in the largest component: uint8 (H, W); see there."""
-    from portrait_sdk.ops import _kernels_numpy
+    """How many thresholds find a pixel in the largest component, on this thread.
 
+    Returns:
+        uint8 (H, W); see ``_kernels_numpy.connectivity``.
+    """
     alpha, truth = _dense(alpha), _dense(truth)
     held: U8Array = np.empty(alpha.shape, np.uint8)
-    _kernels_numpy.connectivity(alpha, truth, thresholds, held, background)
+    _run.connectivity(alpha, truth, thresholds, held, background)
     return held

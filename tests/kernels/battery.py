@@ -254,6 +254,30 @@ def _guided_detail(rng: np.random.Generator, height: int, width: int) -> Call:
     )
 
 
+def _connectivity(*, background: bool) -> Callable[[np.random.Generator, int, int], Call]:
+    """Blobs, plateaus and noise, so that components part, meet and tie; odd values too."""
+
+    def make(rng: np.random.Generator, height: int, width: int) -> Call:
+        steps = int(rng.choice([1, 2, 10, 255]))
+        thresholds = (np.arange(1, steps + 1) / steps).astype(np.float32)
+        alphas = []
+        for _ in range(2):
+            cell = int(rng.integers(1, 12))
+            blobs = rng.random((height // cell + 1, width // cell + 1), dtype=np.float32)
+            alpha = np.kron(blobs, np.ones((cell, cell), np.float32))[:height, :width]
+            few = int(rng.integers(1, 6))
+            alphas.append(np.rint(alpha * few) / np.float32(few))
+        where = rng.random((height, width)) < rng.choice([0, 0.01, 0.5])
+        alphas[1][where] = an_alpha(rng, height, width)[where]
+        return Call(
+            kernel="connectivity",
+            args=(alphas[0], alphas[1], thresholds, None, background),
+            outputs=(((height, width), np.uint8),),
+        )
+
+    return make
+
+
 CASES: dict[str, Callable[[np.random.Generator, int, int], Call]] = {
     "resize_to_planes": _planes,
     "resize_alpha to float32": _alpha_to(np.float32),
@@ -272,6 +296,8 @@ CASES: dict[str, Callable[[np.random.Generator, int, int], Call]] = {
     "png_filter": _png_filter,
     "guided_slopes": _guided_slopes,
     "guided_detail": _guided_detail,
+    "connectivity": _connectivity(background=False),
+    "connectivity with the background": _connectivity(background=True),
 }
 
 TOLERANCE = {
@@ -299,4 +325,7 @@ TOLERANCE = {
     # The same operations in the same order, each rounded to float32.
     "guided_slopes": 0.0,
     "guided_detail": 0.0,
+    # Counts of comparisons.
+    "connectivity": 0.0,
+    "connectivity with the background": 0.0,
 }
