@@ -52,8 +52,8 @@ def summary(found: Evaluation, *, seed: int = SEED) -> dict[str, Any]:
 
     Returns:
         ``about``, a sentence; ``facts``; ``photos`` and ``failed``, numbers; ``metrics``: each with
-        ``label``, ``what`` (scaling, region), ``scale``; ``ranking``: models by mean MAD; ``total``: model → metric →
-        ``mean``, ``low``, ``high`` (95 % interval), ``count``; ``scenes``: likewise for each scene,
+        ``label``, ``what`` (scaling, region), ``scale``, ``higher_is_better``; ``ranking``: models
+        by mean MAD; ``total``: model → metric → ``mean``, ``low``, ``high`` (95 % interval), ``count``; ``scenes``: likewise for each scene,
         with its ``photos``; ``differences``: metric → pairs of models; ``seconds``: model →
         ``median``, ``low``, ``high`` (quartiles); ``failures``, ``problems``. Values are unscaled,
         None where there are none.

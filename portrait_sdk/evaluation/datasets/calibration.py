@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portrait_sdk.evaluation.datasets._base import Dataset, Sample
     from portrait_sdk.evaluation.datasets.examine import Measured
 
-_STEM = 100  # characters of a sample's name: file names have an end
+_STEM = 50  # characters of a sample's name: file names have an end
 _CANDIDATES = 2000  # decoded at most: more change the draws, not what they stand for
 
 
