@@ -120,6 +120,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
 
     if threads is not None:
         portrait_sdk.set_threads(threads)
+    dataset = open_dataset(text, split=split, scene=scene, ids_file=ids)
     if out is not None:
         if html:
             page.require_jinja2()
@@ -127,7 +128,6 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{out}: cannot be made: {error.strerror}") from error
-    dataset = open_dataset(text, split=split, scene=scene, ids_file=ids)
     record = None if out is None else out / _RECORD
     try:
         with _progress() as progress:

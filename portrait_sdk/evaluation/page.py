@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +17,20 @@ if TYPE_CHECKING:
     from portrait_sdk.evaluation.result import Evaluation
 
 LAYERS = ("photo", "alpha", "truth", "error")
-_COLOURS = 8
 _PHOTOS = 1000  # rows of the table of photos: with six models about 1 MB
 _FAILURES = 100
 
 
-def require_jinja2() -> None:
-    """Raise OptionError where jinja2 is not installed."""
-    if importlib.util.find_spec("jinja2") is None:
+def require_jinja2() -> Any:  # noqa: ANN401 - the module
+    """Import and return jinja2; raise OptionError where it is not installed."""
+    try:
+        import jinja2
+    except ImportError as error:
         raise OptionError(
             "the HTML report needs jinja2, not installed: `pip install 'portrait-sdk[evaluate]'` "
             "brings it, and --no-html does without"
-        )
+        ) from error
+    return jinja2
 
 
 def render(found: Evaluation, table: dict[str, Any]) -> str:
@@ -45,16 +46,15 @@ def render(found: Evaluation, table: dict[str, Any]) -> str:
     Raises:
         OptionError: jinja2 is not installed.
     """
-    require_jinja2()
-    import jinja2
-
+    jinja2 = require_jinja2()
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("portrait_sdk.evaluation"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(_context(found, table))
+    text: str = environment.get_template("report.html.j2").render(_context(found, table))
+    return text
 
 
 def _context(found: Evaluation, table: dict[str, Any]) -> dict[str, Any]:
@@ -69,8 +69,8 @@ def _context(found: Evaluation, table: dict[str, Any]) -> dict[str, Any]:
         "models": found.models,
         "model_columns": [
             ("model", ""),
-            *((columns[m].label, columns[m].what) for m in found.metrics),
             ("ms", "network alone, median and quartiles"),
+            *((columns[m].label, columns[m].what) for m in found.metrics),
         ],
         "model_rows": _model_rows(found, table, columns),
         "explained": [(columns[m].label, columns[m].what) for m in found.metrics],
@@ -125,19 +125,13 @@ def _model_rows(
     quickest = _best(milliseconds, [time["median"] for time in times.values()])
     rows = []
     for model in table["ranking"]:
-        cells = [
+        time = times[model]
+        cells = [_cell(milliseconds, time["median"], quickest, _ends(milliseconds, time))]
+        cells += [
             _cell(columns[name], cell["mean"], best[name], _ends(columns[name], cell))
             for name, cell in total[model].items()
         ]
-        time = times[model]
-        cells.append(_cell(milliseconds, time["median"], quickest, _ends(milliseconds, time)))
-        rows.append(
-            {
-                "model": model,
-                "colour": found.models.index(model) % _COLOURS,
-                "cells": cells,
-            }
-        )
+        rows.append({"model": model, "number": found.models.index(model), "cells": cells})
     return rows
 
 

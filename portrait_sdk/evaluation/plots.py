@@ -11,6 +11,8 @@ import numpy as np
 from portrait_sdk.evaluation import scores
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from portrait_sdk.evaluation.result import Evaluation
 
 WIDTH = 640
@@ -80,7 +82,7 @@ def plots(found: Evaluation, table: dict[str, Any]) -> list[dict[str, Any]]:
     return made + [_scenes(found, table, metric) for metric in ("mad", "iou") if table["scenes"]]
 
 
-def _frame(title: str, x: Axis, y: Axis | None, height: float, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+def _frame(title: str, x: Axis, y: Axis | None, height: float) -> dict[str, Any]:
     return {
         "title": title,
         "width": WIDTH,
@@ -95,7 +97,8 @@ def _frame(title: str, x: Axis, y: Axis | None, height: float, **more: Any) -> d
         "whiskers": [],
         "marks": [],
         "labels": [],
-        **more,
+        "x_label": "",
+        "y_label": "",
     }
 
 
@@ -105,44 +108,45 @@ def _speed(found: Evaluation, table: dict[str, Any]) -> dict[str, Any]:
     times = {model: 1000 * table["seconds"][model]["median"] for model in found.models}
     x = Axis.over(list(times.values()), _LEFT, WIDTH - _RIGHT, logarithmic=True)
     ends = [cell[end] for cell in means.values() for end in ("low", "high")]
-    y = Axis.over(ends, _HEIGHT - _BOTTOM, _TOP)
-    plot = _frame(
-        "Error beside time",
-        x,
-        y,
-        _HEIGHT,
-        x_label="milliseconds a photo, network alone",
-        y_label="MAD",
-    )
+    y = Axis.over(ends, _HEIGHT - _BOTTOM, _TOP, logarithmic=True)
+    plot = _frame("Error beside time", x, y, _HEIGHT)
+    plot |= {"x_label": "milliseconds a photo, network alone", "y_label": "MAD"}
     for number, model in enumerate(found.models):
-        across, cell = x.at(times[model]), means[model]
-        plot["marks"].append(
-            {
-                "x": across,
-                "y": y.at(cell["mean"]),
-                "model": number,
-                "title": f"{model}: MAD {cell['mean']:.4f}, {times[model]:.1f} ms",
-            }
-        )
-        plot["whiskers"].append(
-            {
-                "x1": across,
-                "x2": across,
-                "y1": y.at(cell["low"]),
-                "y2": y.at(cell["high"]),
-                "model": number,
-            }
-        )
-        inner = across + len(model) * _LETTER < WIDTH - _RIGHT
-        plot["labels"].append(
-            {
-                "x": across + (8 if inner else -8),
-                "y": y.at(cell["mean"]) - 6,
-                "text": model,
-                "anchor": "start" if inner else "end",
-            }
-        )
+        cell = means[model]
+        across, down = x.at(times[model]), y.at(cell["mean"])
+        title = f"{model}: MAD {cell['mean']:.4f}, {times[model]:.1f} ms"
+        plot["marks"].append({"x": across, "y": down, "model": number, "title": title})
+        whisker = {"x1": across, "x2": across, "y1": y.at(cell["low"]), "y2": y.at(cell["high"])}
+        plot["whiskers"].append({**whisker, "model": number})
+    plot["labels"] = _beside([(m["x"], m["y"]) for m in plot["marks"]], found.models)
     return plot
+
+
+def _beside(marks: list[tuple[float, float]], texts: Sequence[str]) -> list[dict[str, Any]]:
+    """A label beside each mark, where it is clear of marks and labels if anywhere."""
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
+    labels = []
+    for (x, y), text in zip(marks, texts, strict=True):
+        wide = _LETTER * len(text)
+        places = []
+        for dy in (-6, 14, -18, 26):
+            for anchor, left in (("start", x + 8), ("end", x - 8 - wide)):
+                box = (left, y + dy - 10, left + wide, y + dy + 2)
+                beyond = max(0.0, _LEFT - box[0]) + max(0.0, box[2] - WIDTH)
+                beyond += max(0.0, box[3] - (_HEIGHT - _BOTTOM)) + max(0.0, -box[1])
+                places.append((beyond + sum(_overlap(box, other) for other in taken), box, anchor))
+        _, box, anchor = min(places, key=lambda place: place[0])
+        taken.append(box)
+        at = box[0] if anchor == "start" else box[2]
+        labels.append({"x": round(at, 1), "y": box[3] - 2, "text": text, "anchor": anchor})
+    return labels
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Of two boxes (left, top, right, bottom), in units of area."""
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    tall = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, wide) * max(0.0, tall)
 
 
 def _spread(found: Evaluation) -> dict[str, Any]:
@@ -152,14 +156,8 @@ def _spread(found: Evaluation) -> dict[str, Any]:
     levels = np.nanquantile(errors, shares, axis=0)
     x = Axis(low=0, high=100, begin=_LEFT, end=WIDTH - _RIGHT)
     y = Axis.over(levels.ravel().tolist(), _HEIGHT - _BOTTOM, _TOP, logarithmic=True)
-    plot = _frame(
-        "Errors of all photos, best to worst",
-        x,
-        y,
-        _HEIGHT,
-        x_label="% of the photos have at most this error",
-        y_label="MAD",
-    )
+    plot = _frame("Errors of all photos, best to worst", x, y, _HEIGHT)
+    plot |= {"x_label": "% of the photos have at most this error", "y_label": "MAD"}
     for number, model in enumerate(found.models):
         points = " ".join(
             f"{x.at(100 * share)},{y.at(level)}"
@@ -182,7 +180,8 @@ def _scenes(found: Evaluation, table: dict[str, Any], metric: str) -> dict[str, 
     block = len(found.models) * _ROW + _GAP
     height = _TOP + block * len(table["scenes"]) + _BOTTOM
     label = scores.METRICS[metric].label
-    plot = _frame(f"{label} by scene", x, None, height, x_label=label, y_label="")
+    plot = _frame(f"{label} by scene", x, None, height)
+    plot["x_label"] = label
     for place, (scene, row) in enumerate(table["scenes"].items()):
         top = _TOP + place * block + _GAP / 2
         middle = top + len(found.models) * _ROW / 2

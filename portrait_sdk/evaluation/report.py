@@ -51,12 +51,13 @@ def summary(found: Evaluation, *, seed: int = SEED) -> dict[str, Any]:
         seed: Of the bootstrap's draws; the same gives the same intervals.
 
     Returns:
-        ``about``, a sentence; ``facts``; ``photos`` and ``failed``, numbers; ``metrics``: each with
-        ``label``, ``what`` (scaling, region), ``scale``, ``higher_is_better``; ``ranking``: models
-        by mean MAD; ``total``: model → metric → ``mean``, ``low``, ``high`` (95 % interval), ``count``; ``scenes``: likewise for each scene,
-        with its ``photos``; ``differences``: metric → pairs of models; ``seconds``: model →
-        ``median``, ``low``, ``high`` (quartiles); ``failures``, ``problems``. Values are unscaled,
-        None where there are none.
+        ``about``, a sentence; ``facts``; ``photos``, ``failed``, ``resized``, numbers;
+        ``metrics``: each with ``label``, ``what`` (scaling, region), ``scale``, ``higher_is_better``;
+        ``ranking``: models by mean MAD; ``total``: model → metric → ``mean``, ``low``, ``high``
+        (95 % interval), ``count``; ``scenes``: likewise for each scene, with its ``photos``;
+        ``differences``: metric → pairs of models; ``seconds``: model → ``median``, ``low``,
+        ``high`` (quartiles); ``failures``, ``problems``. Values are unscaled, None where there
+        are none.
     """
     columns = scores.described(found.facts["convention"])
     total = _table(found, found.values, [p.group for p in found.photos], seed)

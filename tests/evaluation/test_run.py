@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,6 +16,9 @@ from portrait_sdk.errors import DatasetError, ImageError, ModelError, OptionErro
 from portrait_sdk.evaluation import evaluate, gallery, metrics, report, statistics
 from portrait_sdk.evaluation.datasets import open_dataset
 from portrait_sdk.spec import StateSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def grey(path: Path, level: int, size: tuple[int, int] = (20, 16)) -> None:
@@ -35,7 +37,7 @@ def mask(path: Path, size: tuple[int, int] = (20, 16)) -> np.ndarray:
 def inverse(tmp_path: Path) -> Path:
     """A model whose alpha is 1 less the brightness."""
 
-    def extra(helper: Any, nodes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
+    def extra(helper: Any, nodes: list[Any], *_ends: Any) -> None:
         nodes.insert(1, helper.make_node("Sub", ["one", "mean"], ["dark"]))
         nodes[2].input[0] = "dark"
 
@@ -107,7 +109,7 @@ def test_broken_pairs_are_set_apart_and_named(brightness: Path, pairs: Path) -> 
 
 
 def test_a_photo_that_one_model_fails_on_counts_for_none(brightness: Path, pairs: Path) -> None:
-    def extra(helper: Any, nodes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
+    def extra(helper: Any, nodes: list[Any], *_ends: Any) -> None:
         # 0 / 0 for a picture that is black throughout, which has no alpha then.
         nodes.insert(1, helper.make_node("ReduceMax", ["mean"], ["most"], keepdims=1))
         nodes.insert(2, helper.make_node("Div", ["mean", "most"], ["share"]))
@@ -232,7 +234,7 @@ def test_a_record_of_another_run_is_refused(brightness: Path, inverse: Path, pai
     with pytest.raises(OptionError, match="resume"):
         evaluate([brightness], text, record=record, limit=1, provider="cpu")
     for models, options in (([inverse], {"limit": 1}), ([brightness], {"limit": 2})):
-        with pytest.raises(OptionError, match="another run: (models|limit) was"):
+        with pytest.raises(OptionError, match=r"another run: (models|limit) was"):
             evaluate(models, text, record=record, resume=True, provider="cpu", **options)  # type: ignore[arg-type]
     record.write_text("[1, 2]\n")
     with pytest.raises(OptionError, match="no record"):
@@ -297,7 +299,9 @@ def test_photos_of_one_group_count_once(rng: np.random.Generator) -> None:
     grouped = statistics.intervals(values, [str(i // 20) for i in range(200)], 1)[0]
     assert grouped.mean == pytest.approx(alone.mean)
     # The root of 20 wider, but for the draws.
-    assert (grouped.high - grouped.low) / (alone.high - alone.low) == pytest.approx(20**0.5, rel=0.2)
+    assert (grouped.high - grouped.low) / (alone.high - alone.low) == pytest.approx(
+        20**0.5, rel=0.2
+    )
 
 
 def test_values_that_are_missing_are_left_out() -> None:
