@@ -27,8 +27,7 @@ def test_check_finds_what_only_decoding_shows(tmp_path: Path) -> None:
     trees.write(root / "gt/p3.png", np.zeros((64, 48), np.uint8))
     trees.write(root / "trimap/p4.png", trees.portrait(4)[0])
     found = {(p.kind, p.path.name): p.text for p in examine.check(open_dataset(f"pairs:{root}"))}
-    layout = {("stray", "notes.txt"), ("orphan-image", "alone.jpg"), ("orphan-truth", "lonely.png")}
-    assert set(found) == layout | {
+    assert set(found) == {
         ("image", "p0.jpg"), ("size", "p1.jpg"), ("truth", "p2.png"), ("empty", "p3.png"),
         ("trimap", "p4.png"),
     }  # fmt: skip
@@ -71,7 +70,7 @@ def test_stats_do_not_hang_on_workers(tmp_path: Path) -> None:
 def test_stats_of_nothing_readable_is_an_error(tmp_path: Path) -> None:
     trees.put(tmp_path / "im/a.png", "no picture")
     trees.put(tmp_path / "gt/a.png", "no picture")
-    with pytest.raises(DatasetError, match="no sample can be read"):
+    with pytest.raises(DatasetError, match="none of 1 samples can be read"):
         examine.stats(open_dataset(f"pairs:{tmp_path}"))
 
 
