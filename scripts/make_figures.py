@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 import portrait_sdk
+from portrait_sdk.evaluation.datasets import Sample, open_dataset
+from portrait_sdk.evaluation.datasets.compose import Recipe, compose, plan
+from portrait_sdk.evaluation.datasets.sheet import contact_sheet
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs/images"
@@ -30,6 +34,22 @@ def shrink(image: np.ndarray, height: int) -> np.ndarray:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
 
 
+def composites(matting: portrait_sdk.Matting) -> np.ndarray:
+    """A contact sheet of the sample portrait over other pictures, as `compose` makes it."""
+    nobody = ("chelsea", "coffee", "rocket")
+    behind = [(name, ROOT / f"tests/data/pictures/{name}.jpg") for name in nobody]
+    with tempfile.TemporaryDirectory() as folder:
+        cutout = Path(folder) / "astronaut.png"
+        portrait_sdk.save_image(
+            matting.matte(ROOT / "samples/portraits/astronaut.jpg").cutout(), cutout
+        )
+        person = Sample(name="astronaut", image=cutout, truth=cutout)
+        recipe = Recipe(seed=7, train=8, validation=0, size=(400, 320))
+        out = Path(folder) / "set"
+        list(compose(plan([person], behind, recipe), recipe, out))
+        return contact_sheet(open_dataset(f"pairs:{out}"), 8, columns=2, height_px=200)[0]
+
+
 def main() -> None:
     """Write every figure."""
     matting = portrait_sdk.load(provider="cpu")
@@ -42,6 +62,7 @@ def main() -> None:
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(r, ((0, 4), (0, width - r.shape[1]), (0, 0))) for r in rows]
     portrait_sdk.save_image(np.vstack(padded), IMAGES / "others.jpg", quality=85)
+    portrait_sdk.save_image(composites(matting), IMAGES / "composites.jpg", quality=85)
 
 
 if __name__ == "__main__":

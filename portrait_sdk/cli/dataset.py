@@ -96,10 +96,17 @@ def check(
     Exit status 1 where a sample cannot be used (image, truth, trimap, size); what is only left out
     (orphans, system files) is reported and no failure.
     """
+    from portrait_sdk.errors import DatasetError
     from portrait_sdk.evaluation.datasets import examine
 
-    samples = sum(1 for _ in opened)
-    problems = list(examine.check(opened, workers=workers))
+    problems = list(opened.problems())
+    try:
+        samples = sum(1 for _ in opened)
+    except DatasetError as error:  # told after what explains it
+        samples, failure = 0, str(error)
+    else:
+        counted = _with_progress(opened, samples, "checking")
+        problems += examine.check(counted, workers=workers)
     counts = Counter(problem.kind for problem in problems)
     broken = sum(counts[kind] for kind in examine.BROKEN)
     if as_json:
@@ -108,6 +115,8 @@ def check(
     else:
         _print_problems(problems, opened.root, show_all=show_all)
         click.echo(f"{samples} samples; " + (_counted(counts) or "nothing is wrong"))
+    if not samples:
+        raise click.ClickException(failure)
     if broken:
         raise click.ClickException(f"samples that cannot be used: {broken}")
 
@@ -144,7 +153,8 @@ def stats(
     """Count samples per split and scene; colour mean and deviation, sizes, alpha."""
     from portrait_sdk.evaluation.datasets import examine
 
-    found = examine.stats(opened, workers=workers)
+    samples = sum(1 for _ in opened) if sys.stderr.isatty() else None
+    found = examine.stats(_with_progress(opened, samples, "measuring"), workers=workers)
     if as_json:
         click.echo(json.dumps(_stats_row(found)))
         return

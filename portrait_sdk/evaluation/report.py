@@ -52,7 +52,8 @@ def summary(found: Evaluation, *, seed: int = SEED) -> dict[str, Any]:
 
     Returns:
         ``about``, a sentence; ``facts``; ``photos``, ``failed``, ``resized``, numbers;
-        ``metrics``: each with ``label``, ``what`` (scaling, region), ``scale``, ``higher_is_better``;
+        ``metrics``: each with ``label``, ``what`` (scaling, region), ``scale``,
+        ``higher_is_better``;
         ``ranking``: models by mean MAD; ``total``: model → metric → ``mean``, ``low``, ``high``
         (95 % interval), ``count``; ``scenes``: likewise for each scene, with its ``photos``;
         ``differences``: metric → pairs of models; ``seconds``: model → ``median``, ``low``,

@@ -45,7 +45,6 @@ class Page:
                 "--remote-debugging-pipe", "about:blank",
             ],
             close_fds=False, preexec_fn=as_expected,  # noqa: PLW1509 - dup2 alone
-
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_browser)

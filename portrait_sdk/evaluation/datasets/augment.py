@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SHRINK_BLURRED = 0.75  # scales below it: bilinear taps would skip pixels
 _TOUCHES = 0.02  # share of an edge's pixels that are the person's: the photo cuts them off there
+_RIM = 1  # px
 _VISIBLE = 0.5  # alpha from which on a pixel tells where the person is
 _LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))  # Rec. 601
 
@@ -151,10 +152,14 @@ def place(
         from_y = (top + bottom) / 2
         to_y = height / 2 + (rng.uniform(-room, room) if geometry else 0.0)
         turn = rng.uniform(-8, 8) if geometry else 0.0
-    matrix = turn_about((from_x, from_y), (to_x, to_y), scales, turn)
+    # A rim that repeats the photo's edge, so that a person cut off there is solid up to it; and
+    # from edges to pixel centres, half a pixel inside.
+    inside = _RIM - 0.5
+    matrix = turn_about((from_x + inside, from_y + inside), (to_x - 0.5, to_y - 0.5), scales, turn)
+    rim = (_RIM, _RIM, _RIM, _RIM, cv2.BORDER_REPLICATE)
     placed = Person(
-        colours=warp(person.colours, matrix, size, cv2.BORDER_REPLICATE),
-        alpha=warp(person.alpha, matrix, size, cv2.BORDER_CONSTANT),
+        colours=warp(cv2.copyMakeBorder(person.colours, *rim), matrix, size, cv2.BORDER_REPLICATE),
+        alpha=warp(cv2.copyMakeBorder(person.alpha, *rim), matrix, size, cv2.BORDER_CONSTANT),
     )
     return placed, {"matrix": [[round(float(v), 6) for v in row] for row in matrix]}
 

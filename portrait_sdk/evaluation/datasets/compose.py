@@ -421,7 +421,8 @@ def _person(source: Source, recipe: Recipe) -> augment.Person:
     if shrink < 1:
         size = (max(1, round(alpha.shape[1] * shrink)), max(1, round(alpha.shape[0] * shrink)))
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-        alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)
+        # Area means of 1 may round to a little more.
+        alpha = np.minimum(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), 1)
     if recipe.foreground != "none":
         image = estimate_foreground(image, alpha, recipe.foreground)  # type: ignore[arg-type]
     return augment.Person(colours=image.astype(np.float32) / np.float32(255), alpha=alpha)

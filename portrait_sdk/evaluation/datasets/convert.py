@@ -25,6 +25,7 @@ Layout: TypeAlias = Literal["alpha", "mask", "mmseg"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 _FULL_16 = 65535
+_SPLIT = "train"  # of mmseg, for samples that have none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +113,12 @@ def convert(
     for done in in_order(one, dataset, workers):
         if done.problem is None:
             sample = done.sample
-            names = sample.scenes if layout == "mmseg" else filter(None, [sample.split])
+            if layout == "mmseg":
+                names, entry = sample.scenes, f"{sample.split or _SPLIT}/{sample.name}"
+            else:
+                names, entry = tuple(filter(None, [sample.split])), sample.name
             for name in names:
-                lists.setdefault(name.replace("/", "-"), []).append(sample.name)
+                lists.setdefault(name.replace("/", "-"), []).append(entry)
         yield done
     where = folder / "split_dir" if layout == "mmseg" else folder
     for name, entries in lists.items():
@@ -145,7 +149,7 @@ def _convert(
     images, truths = {
         "alpha": ("image", "alpha"),
         "mask": ("image", "mask"),
-        "mmseg": (f"img_dir/{sample.split or 'train'}", f"ann_dir/{sample.split or 'train'}"),
+        "mmseg": (f"img_dir/{sample.split or _SPLIT}", f"ann_dir/{sample.split or _SPLIT}"),
     }[layout]
     suffix = sample.image.suffix.lower()
     for path, data in (

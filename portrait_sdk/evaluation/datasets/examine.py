@@ -13,10 +13,10 @@ from portrait_sdk.evaluation.datasets._files import Problem
 from portrait_sdk.evaluation.datasets._parallel import in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from portrait_sdk.evaluation.datasets._base import Dataset, Sample
+    from portrait_sdk.evaluation.datasets._base import Sample
 
 BROKEN = frozenset(("image", "truth", "trimap", "size"))
 """Kinds of problems that make a sample useless; files of the others are only left out."""
@@ -24,14 +24,17 @@ BROKEN = frozenset(("image", "truth", "trimap", "size"))
 _SEEN = 0.5  # alpha somewhere above it: there is a person
 
 
-def check(dataset: Dataset, *, workers: int | None = None) -> Iterator[Problem]:
-    """Everything wrong with a dataset: its layout first, then each chosen sample's files.
+def check(samples: Iterable[Sample], *, workers: int | None = None) -> Iterator[Problem]:
+    """What is wrong with samples' files; ``Dataset.problems`` tells what is wrong with the layout.
 
-    Kinds beside the layout's: ``image``, ``truth``, ``trimap`` (it cannot be read as it should),
-    ``size`` (the files of one sample differ in it), ``empty`` (nobody in the truth).
+    Kinds: ``image``, ``truth``, ``trimap`` (it cannot be read as it should), ``size`` (the files of
+    one sample differ in it), ``empty`` (nobody in the truth).
+
+    Args:
+        samples: A dataset, or some of its samples.
+        workers: None: the thread budget.
     """
-    yield from dataset.problems()
-    for found in in_order(_examine, dataset, workers):
+    for found in in_order(_examine, samples, workers):
         yield from found
 
 
@@ -107,8 +110,12 @@ class Measured:
     soft: float = 0.0
 
 
-def stats(dataset: Dataset, *, workers: int | None = None) -> Stats:
-    """Count and measure the chosen samples.
+def stats(samples: Iterable[Sample], *, workers: int | None = None) -> Stats:
+    """Count and measure samples.
+
+    Args:
+        samples: A dataset, or some of its samples.
+        workers: None: the thread budget.
 
     Raises:
         DatasetError: None of them can be read.
@@ -122,7 +129,7 @@ def stats(dataset: Dataset, *, workers: int | None = None) -> Stats:
     unreadable = pixels = binary = truths = 0
     total, squares = np.zeros(3), np.zeros(3)
     coverage = soft = 0.0
-    for one in in_order(measure, dataset, workers):
+    for one in in_order(measure, samples, workers):
         if one is None:
             unreadable += 1
             continue
@@ -143,7 +150,9 @@ def stats(dataset: Dataset, *, workers: int | None = None) -> Stats:
             soft += one.soft
             binary += one.soft == 0
     if not pixels:
-        raise DatasetError(f"{dataset.kind}:{dataset.root}: no sample can be read; run the check")
+        raise DatasetError(
+            f"none of {unreadable} samples can be read; `portrait dataset check` says why"
+        )
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
     return Stats(
