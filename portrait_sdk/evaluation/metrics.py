@@ -122,7 +122,7 @@ def gradient(
     """Gradient error: ``sum (|grad a| - |grad t|)^2``, gradients by derivatives of a Gaussian.
 
     Printed divided by 1000 with ``unit-l2`` and by 10 with ``unit-sum``, which comes to nearly the
-    same: at sigma 1.4 the former's squared gain is about 100 times the latter's.
+    same: at sigma 1.4 the former's squared gain is 96.6 times the latter's.
 
     Args:
         alpha: The estimate.
@@ -150,7 +150,14 @@ def gradient(
         raise OptionError(f"sigma: expected 0.3 to 39 pixels, got {sigma}")
     if stretch:
         a, t = _stretched(a), _stretched(t)
-    return _sums.squared(_slope(a, kernel, float(sigma)), _slope(t, kernel, float(sigma)), mask)
+    slopes = [_slopes(array, kernel, float(sigma)) for array in (a, t)]
+
+    def values(rows: slice) -> Array:
+        # Not cv2.magnitude, which rounds by where in memory its arrays lie.
+        lengths = [np.sqrt(x[rows] ** 2 + y[rows] ** 2) for x, y in slopes]
+        return np.asarray((lengths[0] - lengths[1]) ** 2)
+
+    return _sums.total(a.shape, values, mask)
 
 
 def _stretched(alpha: Array) -> Array:
@@ -158,14 +165,14 @@ def _stretched(alpha: Array) -> Array:
     return (alpha - low) / (high - low) if high > low else alpha
 
 
-def _slope(alpha: Array, kernel: Kernel, sigma: float) -> Array:
+def _slopes(alpha: Array, kernel: Kernel, sigma: float) -> tuple[Array, Array]:
+    """Across and down."""
     cv2 = threads.opencv()
     smooth, derivative = _taps(kernel, sigma)
     border = cv2.BORDER_REPLICATE if kernel == "unit-l2" else cv2.BORDER_REFLECT
     across = cv2.sepFilter2D(alpha, -1, derivative, smooth, borderType=border)
     down = cv2.sepFilter2D(alpha, -1, smooth, derivative, borderType=border)
-    size: Array = cv2.magnitude(across, down)
-    return size
+    return across, down
 
 
 @lru_cache(maxsize=8)
@@ -195,12 +202,13 @@ def connectivity(
     component: Component = "foreground",
     when_empty: WhenEmpty = "stop",
 ) -> float:
-    """Connectivity error: ``sum |phi(a) - phi(t)|``, ``phi(x) = 1 - d [d >= theta]``, ``d = x - l``.
+    """Connectivity error: ``sum |phi(a) - phi(t)|``.
 
-    For each threshold ``k step``, ``k = 1 ... 1 / step``, the largest 4-connected component is
-    found of the pixels where both alphas reach it; of equal ones, the one whose first pixel in
-    reading order comes first. ``l`` of a pixel is the last threshold before the first at which it
-    is not in there; 1 where it always is. Thresholds are compared in float32.
+    ``phi(x) = 1 - d`` where ``d = x - l`` is ``theta`` or more, else 1. ``l`` is how far a pixel is
+    connected: for each threshold ``k step``, ``k = 1 ... 1 / step``, the largest 4-connected
+    component is found of the pixels where both alphas reach it; of equal ones, the one whose first
+    pixel in reading order comes first. ``l`` is the last threshold before the first at which the
+    pixel is not in there; 1 where it always is. Thresholds are compared in float32.
 
     Printed divided by 1000. Implementations differ by a factor of 2 to 3: see the options.
 

@@ -520,3 +520,29 @@ def test_detail_is_added_in_place_too(rng: np.random.Generator, isa: str) -> Non
     args = [alpha if argument is None else argument for argument in call.args]
     run(isa, "guided_detail", *args)
     np.testing.assert_array_equal(alpha, want)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        (np.arange(256, dtype=np.float32), "thresholds: expected at most 255, got 256"),
+        (np.float32([0.5, 0.5]), "thresholds: expected them ascending"),
+        (np.float32([0.5, 0.25]), "thresholds: expected them ascending"),
+        (np.float32([np.nan]), "thresholds: expected them ascending"),
+        (np.float32([0.5, np.nan]), "thresholds: expected them ascending"),
+        (np.float32([]), "thresholds: expected float32 (any,), got float32 (0,)"),
+    ],
+)
+def test_thresholds_that_do_not_rise_are_refused(thresholds: Any, message: str) -> None:
+    alpha, held = np.zeros((2, 3), np.float32), np.zeros((2, 3), np.uint8)
+    background = False
+    refused(ValueError, message, "connectivity", alpha, alpha, thresholds, held, background)
+
+
+def test_thresholds_may_have_any_stride(rng: np.random.Generator) -> None:
+    alpha, truth = (a_clean_alpha(rng, H, W) for _ in range(2))
+    thresholds = np.linspace(0, 1, 21, dtype=np.float32)
+    want, got = np.empty((H, W), np.uint8), np.empty((H, W), np.uint8)
+    _kernels.connectivity(alpha, truth, thresholds[::2].copy(), want, background=False)
+    _kernels.connectivity(alpha, truth, thresholds[::2], got, background=False)
+    np.testing.assert_array_equal(got, want)
