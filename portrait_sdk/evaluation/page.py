@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,9 +62,9 @@ def _context(found: Evaluation, table: dict[str, Any]) -> dict[str, Any]:
     data = table["facts"]["dataset"]
     columns = scores.described(table["facts"]["convention"])
     photo_rows = _photo_rows(found)
+    count = len(found.models)
     return {
-        "title": f"{len(found.models)} {'model' if len(found.models) == 1 else 'models'} on "
-        f"{data['kind']}:{data['root']}",
+        "title": f"{count} {'model' if count == 1 else 'models'} on {Path(data['root']).name}",
         "about": table["about"],
         "confidence": round(100 * statistics.CONFIDENCE),
         "models": found.models,
