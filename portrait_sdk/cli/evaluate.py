@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from portrait_sdk.cli.options import json_option, run_options
-from portrait_sdk.errors import OutputError, PortraitError
+from portrait_sdk.errors import PortraitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,10 +124,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     if out is not None:
         if html:
             page.require_jinja2()
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{out}: cannot be made: {error.strerror}") from error
+        report.make_folder(out)
     record = None if out is None else out / _RECORD
     try:
         with _progress() as progress:

@@ -108,5 +108,5 @@ def _rows(path: Path, data: bytes, want: Mapping[str, Any]) -> dict[str, dict[st
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value)
+    text = "none" if value is None else json.dumps(value)
     return text if len(text) <= 200 else text[:199] + "…"  # noqa: PLR2004 - still one line

@@ -111,6 +111,7 @@ def _table(
 
 def _differences(found: Evaluation, seed: int) -> dict[str, Any]:
     groups = [photo.group for photo in found.photos]
+    by_metric = statistics.differences(found.values, found.models, groups, seed)
     return {
         metric: [
             {
@@ -121,9 +122,9 @@ def _differences(found: Evaluation, seed: int) -> dict[str, Any]:
                 "higher": pair.higher,
                 "clear": pair.clear,
             }
-            for pair in statistics.differences(found.column(metric), found.models, groups, seed)
+            for pair in pairs
         ]
-        for metric in found.metrics
+        for metric, pairs in zip(found.metrics, by_metric, strict=True)
     }
 
 
@@ -255,6 +256,20 @@ def _ms(table: dict[str, Any], model: str) -> float:
     return 1000 * float(table["seconds"][model]["median"])
 
 
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}") from error
+    return folder
+
+
 def write(
     found: Evaluation,
     folder: str | os.PathLike[str],
@@ -277,11 +292,7 @@ def write(
         OptionError: jinja2 is not installed.
         OutputError: A file cannot be written.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror}") from error
+    folder = make_folder(folder)
     table = summary(found) if table is None else table
     files = {
         "report.json": json.dumps({**table, "images": list(images(found))}, indent=1),

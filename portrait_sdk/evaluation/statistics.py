@@ -82,30 +82,38 @@ def intervals(values: F64Array, groups: Sequence[str | None], seed: int) -> list
 
 def differences(
     values: F64Array, names: Sequence[str], groups: Sequence[str | None], seed: int
-) -> list[Difference]:
+) -> list[list[Difference]]:
     """Every model against every one after it, on the photos that both have a value for.
 
     Args:
-        values: (photos, models).
+        values: (photos, models, metrics).
         names: Of the models.
         groups: As for :func:`intervals`.
         seed: Likewise.
+
+    Returns:
+        For each metric, its pairs.
     """
     pairs = [(a, b) for a in range(len(names)) for b in range(a + 1, len(names))]
+    metrics = values.shape[2]
     if not pairs:
-        return []
-    columns = np.stack([values[:, a] - values[:, b] for a, b in pairs], axis=1)
+        return [[] for _ in range(metrics)]
+    apart = np.stack([values[:, a] - values[:, b] for a, b in pairs], axis=2)
+    # One metric's pairs side by side; all share the same draws.
+    found = intervals(apart.reshape(len(values), -1), groups, seed)
+    lower, higher = (apart < 0).sum(axis=0), (apart > 0).sum(axis=0)
     return [
-        Difference(
-            model=names[a],
-            other=names[b],
-            interval=interval,
-            lower=int(np.count_nonzero(column < 0)),
-            higher=int(np.count_nonzero(column > 0)),
-        )
-        for (a, b), column, interval in zip(
-            pairs, columns.T, intervals(columns, groups, seed), strict=True
-        )
+        [
+            Difference(
+                model=names[a],
+                other=names[b],
+                interval=found[metric * len(pairs) + pair],
+                lower=int(lower[metric, pair]),
+                higher=int(higher[metric, pair]),
+            )
+            for pair, (a, b) in enumerate(pairs)
+        ]
+        for metric in range(metrics)
     ]
 
 

@@ -315,13 +315,28 @@ def test_values_that_are_missing_are_left_out() -> None:
 def test_a_paired_difference_is_sharper_than_two_intervals(rng: np.random.Generator) -> None:
     hard = rng.random(80)  # photos differ much more than models do
     values = np.stack([hard, hard + rng.normal(0.02, 0.01, 80)], axis=1)
-    (pair,) = statistics.differences(values, ["a", "b"], [None] * 80, 1)
+    ((pair,),) = statistics.differences(values[..., None], ["a", "b"], [None] * 80, 1)
     first, second = statistics.intervals(values, [None] * 80, 1)
     assert first.high > second.low
     assert pair.clear
     assert pair.interval.mean == pytest.approx(first.mean - second.mean)
     assert pair.lower + pair.higher == pair.interval.count == 80
-    assert not statistics.differences(values[:, [0, 0]], ["a", "b"], [None] * 80, 1)[0].clear
+    ((same,),) = statistics.differences(values[:, [0, 0], None], ["a", "b"], [None] * 80, 1)
+    assert not same.clear
+
+
+def test_differences_of_several_metrics_are_those_of_each(rng: np.random.Generator) -> None:
+    values = rng.random((20, 3, 2))
+    values[3, 1, 0] = np.nan
+    both = statistics.differences(values, ["a", "b", "c"], [None] * 20, 1)
+    for metric in range(2):
+        (alone,) = statistics.differences(values[..., [metric]], ["a", "b", "c"], [None] * 20, 1)
+        for one, other in zip(both[metric], alone, strict=True):
+            assert (one.model, one.other, one.lower) == (other.model, other.other, other.lower)
+            ends = other.interval.mean, other.interval.low, other.interval.high
+            found = one.interval.mean, one.interval.low, one.interval.high
+            assert found == pytest.approx(ends)  # sums of other columns round otherwise
+    assert [pair.interval.count for pair in both[0]] == [19, 20, 19]
 
 
 # Pictures
