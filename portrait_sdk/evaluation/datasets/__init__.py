@@ -72,7 +72,7 @@ def open_dataset(
             f"dataset {text!r}: expected KIND:PATH, where KIND is {', '.join(sorted(KINDS))}"
         )
     folder, options = rest, {}
-    if "?" in rest and not Path(rest).exists():
+    if "?" in rest and not Path(rest).expanduser().exists():
         folder, _, query = rest.rpartition("?")
         for part in query.split("&"):
             name, equals, value = part.partition("=")
@@ -80,4 +80,6 @@ def open_dataset(
                 raise OptionError(f"dataset {text!r}: expected option=value after ?, got {part!r}")
             options[name] = value
     ids = None if ids_file is None else read_list(Path(ids_file))
-    return KINDS[kind](Path(folder), split=split, scene=scene, ids=ids, options=options)
+    return KINDS[kind](
+        Path(folder).expanduser(), split=split, scene=scene, ids=ids, options=options
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -351,7 +352,7 @@ def split_groups(
     Returns:
         The split of each group, the same on every machine and for any order of ``sizes``.
     """
-    order = sorted(sizes, key=lambda g: hashlib.sha256(f"{salt}\0{g}".encode()).digest())
+    order = sorted(sizes, key=lambda g: hashlib.sha256(os.fsencode(f"{salt}/{g}")).digest())
     names, total, done = list(shares), sum(sizes.values()), 0
     parts: dict[str, str] = {}
     at, edge = 0, shares[names[0]]
