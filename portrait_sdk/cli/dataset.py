@@ -98,6 +98,7 @@ def check(
     (orphans, system files) is reported and no failure.
     """
     from portrait_sdk.evaluation.datasets import examine
+    from portrait_sdk.evaluation.datasets.cutouts import Cutouts
 
     problems = list(opened.problems())
     try:
@@ -107,6 +108,8 @@ def check(
     else:
         counted = _with_progress(opened, samples, "checking")
         problems += examine.check(counted, workers=workers)
+        if isinstance(opened, Cutouts):
+            problems += examine.check(opened.background_samples(), workers=workers)
     counts = Counter(problem.kind for problem in problems)
     broken = sum(counts[kind] for kind in examine.BROKEN)
     if as_json:
