@@ -165,12 +165,16 @@ def test_ctrl_c_leaves_what_the_next_run_goes_on_with(tmp_path: Path) -> None:
         [PORTRAIT, "dataset", *options, "--train", "100000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "out/train").glob("manifest/*.json")):
-        assert time.monotonic() < deadline, "nothing was written within a minute"
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    try:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "out/train").glob("manifest/*.json")):
+            assert time.monotonic() < deadline, "nothing was written within a minute"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()  # where the signal did not end it; harmless where it did
+        process.communicate()
     assert process.returncode == 130, errors
     assert errors.decode().strip() == "interrupted"
     assert not list(tmp_path.rglob("*.part"))
