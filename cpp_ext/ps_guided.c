@@ -259,30 +259,43 @@ ps_guided_slopes(const ps_guided_impl *impl, const ps_in *guide, ps_in alpha, si
     return 0;
 }
 
-/* One row of the slopes at the photo's height; counts[i]: how many of the columns before i have
- * slopes. Returns whether any has. */
-static int
+/* Which columns have slopes in the small rows from start on; counts[i]: how many of those before i.
+ * Returns how many there are. */
+static size_t
+ps_guided_active(ps_in slopes, size_t start, size_t k, size_t columns, size_t *restrict counts)
+{
+    counts[0] = 0;
+    for (size_t i = 0; i < columns; i++) {
+        int active = 0;
+        for (size_t j = 0; j < k; j++) {
+            const float *s = ps_in_f32(slopes, start + j) + 4 * i;
+            active |= (s[0] != 0.0f) | (s[1] != 0.0f) | (s[2] != 0.0f) | (s[3] != 0.0f);
+        }
+        counts[i + 1] = counts[i] + (size_t)active;
+    }
+    return counts[columns];
+}
+
+/* One row of the slopes at the photo's height, where there are any; mixed stays 0 elsewhere. */
+static void
 ps_guided_mix(ps_in slopes, const ps_taps *y, size_t row, size_t columns, float *restrict mixed,
-              size_t *restrict counts)
+              const size_t *restrict counts)
 {
     const float *weights = y->weights + row * y->k;
 
-    for (size_t i = 0; i < 4 * columns; i++) {
-        mixed[i] = 0.0f;
-    }
-    for (size_t j = 0; j < y->k; j++) {
-        const float *at = ps_in_f32(slopes, (size_t)y->start[row] + j);
-        for (size_t i = 0; i < 4 * columns; i++) {
-            mixed[i] += weights[j] * at[i];
+    for (size_t first = 0; first < columns; first += PS_BLOCK) {
+        const size_t last = first + PS_BLOCK < columns ? first + PS_BLOCK : columns;
+        if (counts[last] == counts[first]) {
+            continue;
+        }
+        memset(mixed + 4 * first, 0, 4 * (last - first) * sizeof *mixed);
+        for (size_t j = 0; j < y->k; j++) {
+            const float *at = ps_in_f32(slopes, (size_t)y->start[row] + j);
+            for (size_t i = 4 * first; i < 4 * last; i++) {
+                mixed[i] += weights[j] * at[i];
+            }
         }
     }
-    counts[0] = 0;
-    for (size_t i = 0; i < columns; i++) {
-        const float *s = mixed + 4 * i;
-        const int active = (s[0] != 0.0f) | (s[1] != 0.0f) | (s[2] != 0.0f) | (s[3] != 0.0f);
-        counts[i + 1] = counts[i] + (size_t)active;
-    }
-    return counts[columns] > 0;
 }
 
 int
@@ -290,6 +303,7 @@ ps_guided_detail(const ps_guided_impl *impl, ps_in image, ps_in slopes, size_t c
                  const ps_taps *y, const ps_taps *x, ps_out out)
 {
     const size_t blocks = (x->n + PS_BLOCK - 1) / PS_BLOCK;
+    size_t any = 0;
     int status = -1;
     float *mixed = ps_alloc(columns, 4 * sizeof *mixed);
     size_t *counts = ps_alloc(columns + 1, sizeof *counts);
@@ -312,11 +326,18 @@ ps_guided_detail(const ps_guided_impl *impl, ps_in image, ps_in slopes, size_t c
         const uint8_t *rgb = ps_in_u8(image, i);
         const float *a = ps_in_f32(alpha, i);
         float *to = ps_out_f32(out, i);
-        const int any = ps_guided_mix(slopes, y, i, columns, mixed, counts);
+        if (i == 0 || y->start[i] != y->start[i - 1]) { /* else the same small rows as before */
+            any = ps_guided_active(slopes, (size_t)y->start[i], y->k, columns, counts);
+            memset(mixed, 0, 4 * columns * sizeof *mixed);
+        }
         if (to != a) {
             memcpy(to, a, x->n * sizeof *to);
         }
-        for (size_t b = 0; any && b < blocks; b++) {
+        if (any == 0) {
+            continue;
+        }
+        ps_guided_mix(slopes, y, i, columns, mixed, counts);
+        for (size_t b = 0; b < blocks; b++) {
             const size_t from = b * PS_BLOCK;
             if (counts[range[2 * b + 1]] == counts[range[2 * b]]) {
                 continue;

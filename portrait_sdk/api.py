@@ -421,6 +421,7 @@ def load(
     download: bool = False,
     graph_cache: bool | None = None,
     keep_memory: bool = True,
+    cuda_graphs: bool = False,
 ) -> Matting:
     """Open a model.
 
@@ -439,6 +440,8 @@ def load(
         keep_memory: Keep the network's working memory between photos (ONNX Runtime's arena; CPU
             only). False is for a single photo, which runs as fast: it takes less at its peak and
             leaves nothing; later ones would run slower.
+        cuda_graphs: Record the kernel launches of the first four input sizes on CUDA and replay
+            them: for many photos or frames of one size. Not for models with recurrent states.
 
     Raises:
         ModelError: Unknown name, missing or damaged file, or a checkpoint that must be converted
@@ -446,12 +449,15 @@ def load(
         SpecError: The file does not describe itself, or in a newer schema.
         ProviderError: A provider asked for by name cannot be had; the message says why.
         DownloadError: Fetching failed, or the switch PORTRAIT_OFFLINE forbids it.
-        OptionError: ``threads`` or ``precision`` is not possible.
+        OptionError: ``threads``, ``precision`` or ``cuda_graphs`` is not possible.
     """
     path = registry.resolve(model, download=download)
     if precision is not None and precision not in ("fp32", "fp16", "int8"):
         raise OptionError(f"precision: expected fp32, fp16 or int8, got {precision!r}")
-    session = Session(path, provider, threads, graph_cache=graph_cache, keep_memory=keep_memory)
+    session = Session(
+        path, provider, threads,
+        graph_cache=graph_cache, keep_memory=keep_memory, cuda_graphs=cuda_graphs,
+    )  # fmt: skip
     if precision is not None and session.spec.precision != precision:
         session.close()
         raise OptionError(

@@ -25,8 +25,7 @@ class PortraitError(Exception):
 
     def __str__(self) -> str:
         """The message in one printable line, whatever bytes a file's name holds."""
-        text = super().__str__()
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return printable(super().__str__())
 
 
 class ImageError(PortraitError, ValueError):
@@ -78,6 +77,11 @@ class DownloadError(PortraitError, OSError):
 
 class OutputError(PortraitError, OSError):
     """A result could not be written; nothing is left behind."""
+
+
+def printable(text: str) -> str:
+    """``text`` in one line: what does not print, as an escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def first_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from portrait_sdk import __version__
+from portrait_sdk.cli import interrupt
 from portrait_sdk.errors import PortraitError
 
 _COMMANDS = {
@@ -81,6 +82,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    interrupt.install()
     try:
         status = cli.main(standalone_mode=False)
         if sys.stdout is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from portrait_sdk.cli import interrupt
 from portrait_sdk.cli.options import json_option
 from portrait_sdk.errors import CheckpointError, ConversionError, OptionError
 
@@ -192,6 +193,7 @@ def _require_extra() -> None:
 
 
 def _progress(text: str) -> None:
+    interrupt.check()
     click.echo(f"  {text}", err=True)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from portrait_sdk.cli.options import json_option
+from portrait_sdk.errors import DatasetError, OptionError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -96,8 +97,8 @@ def check(
     Exit status 1 where a sample cannot be used (image, truth, trimap, size); what is only left out
     (orphans, system files) is reported and no failure.
     """
-    from portrait_sdk.errors import DatasetError
     from portrait_sdk.evaluation.datasets import examine
+    from portrait_sdk.evaluation.datasets.cutouts import Cutouts
 
     problems = list(opened.problems())
     try:
@@ -107,6 +108,8 @@ def check(
     else:
         counted = _with_progress(opened, samples, "checking")
         problems += examine.check(counted, workers=workers)
+        if isinstance(opened, Cutouts):
+            problems += examine.check(opened.background_samples(), workers=workers)
     counts = Counter(problem.kind for problem in problems)
     broken = sum(counts[kind] for kind in examine.BROKEN)
     if as_json:
@@ -132,13 +135,9 @@ def _print_problems(problems: list[Problem], root: Path, *, show_all: bool) -> N
         if show_all or met[problem.kind] <= _SHOWN:
             path = problem.path
             inside = path.relative_to(root) if path.is_relative_to(root) else path
-            click.echo(_printable(f"{problem.kind:14} {inside}: {problem.text}"))
+            click.echo(printable(f"{problem.kind:14} {inside}: {problem.text}"))
         elif met[problem.kind] == _SHOWN + 1:
             click.echo(f"{problem.kind:14} …")
-
-
-def _printable(line: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 @dataset.command()
@@ -204,7 +203,7 @@ def _print_stats(found: Stats) -> None:
     click.echo("  ".join([f"{'scene':{width}}", "samples", *(f"{name:>7}" for name in splits)]))
     for name, count in sorted(found.scenes.items()):
         row = [f"{found.by_scene[name][split]:>7}" for split in splits]
-        click.echo("  ".join([f"{_printable(name):{width}}", f"{count:>7}", *row]))
+        click.echo("  ".join([f"{printable(name):{width}}", f"{count:>7}", *row]))
 
 
 @dataset.command()
@@ -308,7 +307,7 @@ def convert(
             written += 1
         else:
             problems.append(one)
-            click.echo(_printable(f"{one.sample.name}: {one.problem.text}"), err=True)
+            click.echo(printable(f"{one.sample.name}: {one.problem.text}"), err=True)
     if as_json:
         names = [one.sample.name for one in problems]
         click.echo(
@@ -471,7 +470,6 @@ def compose(  # noqa: PLR0913 - one parameter an option
     group, where the dataset or ?group= has some) nor a background. The same command gives the same
     bytes, whatever the number of workers, and goes on where it was broken off.
     """
-    from portrait_sdk.errors import OptionError
     from portrait_sdk.evaluation.datasets import compose as composing
     from portrait_sdk.evaluation.datasets._files import named
     from portrait_sdk.evaluation.datasets.cutouts import Cutouts
@@ -503,7 +501,7 @@ def compose(  # noqa: PLR0913 - one parameter an option
         new += one.new
         problems |= {problem.path: problem for problem in one.problems}
     for problem in problems.values():
-        click.echo(_printable(f"left out: {problem.text}"), err=True)
+        click.echo(printable(f"left out: {problem.text}"), err=True)
     row = {
         "output": out,
         "train": train,

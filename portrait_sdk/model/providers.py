@@ -36,6 +36,8 @@ AUTO = ("cuda", "directml", "cpu")
 """What ``auto`` tries, best first. The others compile or convert the graph first, or need a setup
 of their own: they are chosen by name."""
 
+MEMORY = {"cuda": "cuda", "tensorrt": "cuda"}
+"""Providers with a memory of their own that ONNX Runtime lends, and its name for that."""
 _WITH_DEVICES = ("cuda", "tensorrt", "directml")
 _probing = threading.Lock()
 _WHEEL = {
@@ -205,7 +207,7 @@ def choose(provider: str) -> tuple[str, int]:
     return name, device
 
 
-def options(name: str, device: int) -> list[Any]:
+def options(name: str, device: int, *, cuda_graphs: bool = False) -> list[Any]:
     """What ``InferenceSession(providers=…)`` is given for a provider: itself, then the CPU."""
     own: dict[str, Any] = {}
     if name in _WITH_DEVICES:
@@ -214,5 +216,7 @@ def options(name: str, device: int) -> list[Any]:
         # Grow by what is asked, not by doubling: photos of many sizes would hoard memory otherwise.
         own["arena_extend_strategy"] = "kSameAsRequested"
         own["cudnn_conv_algo_search"] = "HEURISTIC"
+        if cuda_graphs:
+            own["enable_cuda_graph"] = "1"
     chosen: list[Any] = [(KNOWN[name], own)]
     return chosen if name == "cpu" else [*chosen, KNOWN["cpu"]]

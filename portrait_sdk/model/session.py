@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from portrait_sdk.errors import ClosedError, ModelError, ProviderError, first_line
+from portrait_sdk.errors import ClosedError, ModelError, OptionError, ProviderError, first_line
 from portrait_sdk.model import graph_cache as graphs
 from portrait_sdk.model import onnx_file, providers, runtime
+from portrait_sdk.model.device_runs import DeviceRuns
 from portrait_sdk.ops import threads as thread_budget
 from portrait_sdk.spec import METADATA_KEY, ModelSpec, missing_spec
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
     from portrait_sdk.types import F32Array
 
-    States: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
-    """Recurrent states by the name of the input they are fed to."""
+    States: TypeAlias = Mapping[str, Any]
+    """Recurrent states by the name of the input they are fed to: arrays, or ONNX Runtime's values
+    on the provider's device."""
 
 _log = logging.getLogger(__name__)
 _SEVERITY_ERROR = 3  # ONNX Runtime's: what it warns of, we check ourselves
@@ -77,6 +79,8 @@ class Session:
         spec: ModelSpec | None = None,
         graph_cache: bool | None = None,
         keep_memory: bool = True,
+        cuda_graphs: bool = False,
+        bound: bool | None = None,
     ) -> None:
         """Open a model.
 
@@ -88,15 +92,20 @@ class Session:
             graph_cache: Keep the optimised graph for later processes; None: as the environment's
                 ``PORTRAIT_GRAPH_CACHE`` says. See ``graph_cache``.
             keep_memory: Keep working memory on the CPU between runs.
+            cuda_graphs: Record the launches of the first few input sizes, and replay them.
+            bound: Keep inputs, states and outputs on the provider's device (``device_runs``); None:
+                where it has memory of its own.
 
         Raises:
             SpecError: The file does not describe itself, or in a newer schema.
             ModelError: It is missing, damaged, leads outside its folder, or has other inputs or
                 outputs than the spec names.
             ProviderError: A provider asked for by name cannot be had.
-            OptionError: ``threads`` is no whole number of at least 1, or the variable no yes or no.
+            OptionError: ``threads`` is no whole number of at least 1, the variable no yes or no, or
+                ``cuda_graphs`` is not possible with this provider or model.
         """
         self._keep_graph, self._keep_memory = graphs.wanted(graph_cache), keep_memory
+        self._cuda_graphs = cuda_graphs
         if threads is not None:
             thread_budget.check(threads, "threads")
         found = onnx_file.read(path)  # refuses what leads outside its folder
@@ -112,6 +121,8 @@ class Session:
             # It looked usable and is not: the CPU is what "auto" means then, and it is reported.
             _log.warning("%s; running on the CPU", error)
             name, session = "cpu", self._create("cpu", 0)
+        if cuda_graphs:
+            self._check_graphs(name)
         self.provider = name if device == 0 else f"{name}:{device}"
         self._check_names(session)
         self._session: Any = session
@@ -122,6 +133,22 @@ class Session:
         self.batches = not isinstance(batch, int)
         self._fixed = self._fixed_inputs(session)
         self._dtype = self._dtypes(session)[self.spec.input.name]
+        memory = providers.MEMORY.get(name)
+        self._device_runs: DeviceRuns | None = None
+        if memory is not None if bound is None else bound:
+            self._device_runs = DeviceRuns(
+                session, (memory or "cpu", device), self.spec.input.name, self._fixed,
+                graphs=cuda_graphs,
+            )  # fmt: skip
+
+    def _check_graphs(self, name: str) -> None:
+        if name != "cuda":
+            raise OptionError(f"cuda_graphs: expected the provider cuda, this runs on {name}")
+        if self.spec.states:
+            raise OptionError(
+                f"cuda_graphs: {self.spec.name!r} has recurrent states, which move in memory from "
+                "frame to frame; a recorded graph needs them in one place"
+            )
 
     def _create(self, name: str, device: int) -> Any:  # noqa: ANN401 - no stubs
         """Open the graph on one provider, which is then the one that runs."""
@@ -164,7 +191,7 @@ class Session:
         return onnxruntime.InferenceSession(
             source,
             options,
-            providers=providers.options(name, device),
+            providers=providers.options(name, device, cuda_graphs=self._cuda_graphs),
             enable_fallback=0,  # its own fallback prints and moves to the CPU
         )
 
@@ -238,8 +265,7 @@ class Session:
             ClosedError: Closed, or this is another process than the one that opened it.
             ModelError: ONNX Runtime refuses the run.
         """
-        output: np.ndarray[Any, Any] = self._run([self.spec.alpha.name], batch, {})[0]
-        return output
+        return self._run(batch, {}, [])[0]
 
     def step(self, batch: F32Array, states: States) -> tuple[np.ndarray[Any, Any], States]:
         """Run the graph on one frame of a sequence.
@@ -256,24 +282,30 @@ class Session:
             ClosedError, ModelError: As ``run``.
         """
         recurrent = self.spec.states
-        names = [self.spec.alpha.name, *(state.output for state in recurrent)]
-        alpha, *after = self._run(names, batch, states)
+        alpha, after = self._run(batch, states, [state.output for state in recurrent])
         return alpha, {s.input: value for s, value in zip(recurrent, after, strict=True)}
 
-    def _run(self, outputs: list[str], batch: F32Array, states: States) -> Any:  # noqa: ANN401
-        session = self._open_session()
+    def _run(
+        self, batch: F32Array, states: States, after: list[str]
+    ) -> tuple[np.ndarray[Any, Any], list[Any]]:
+        """Alpha, and the outputs ``after`` it."""
+        on_device, session = self._device_runs, self._open_session()
+        alpha = self.spec.alpha.name
         # Pixels that a spec leaves as they are come as whole numbers, in float32.
         image = (np.rint(batch) if self._dtype == np.uint8 else batch).astype(
             self._dtype, copy=False
         )
-        feed = {self.spec.input.name: image, **self._fixed, **states}
         try:
-            return session.run(outputs, feed)
+            if on_device is not None:
+                return on_device.run(alpha, image, states, after)
+            feed = {self.spec.input.name: image, **self._fixed, **states}
+            output, *rest = session.run([alpha, *after], feed)
         except Exception as error:
             raise ModelError(
                 f"{self.path}: ONNX Runtime cannot run it on {self.provider} "
                 f"with input {batch.shape}: {first_line(error)}"
             ) from error
+        return output, rest
 
     def _open_session(self) -> Any:  # noqa: ANN401 - no stubs
         if self._pid != os.getpid():
@@ -289,7 +321,7 @@ class Session:
     def close(self) -> None:
         """Let go of the model; again is harmless. Runs under way in other threads end normally."""
         with self._lock:
-            self._session = None
+            self._session = self._device_runs = None
 
     @property
     def closed(self) -> bool:

@@ -395,3 +395,25 @@ def _without_pymatting(folder: Path) -> Path:
     """A folder whose pymatting is not there: the real one may compile for 40 s."""
     (folder / "pymatting.py").write_text("raise ImportError")
     return folder
+
+
+def test_ctrl_c_that_a_destructor_swallows_is_not_lost() -> None:
+    code = """
+import os, signal
+from portrait_sdk.cli import interrupt
+class Swallows:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.getpid()
+interrupt.install()
+interrupt.check()
+Swallows()
+print("went on")
+interrupt.check()
+print("was lost")
+"""
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert found.stdout == "went on\n"
+    assert found.stderr.endswith("KeyboardInterrupt\n")

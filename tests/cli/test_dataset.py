@@ -40,6 +40,14 @@ def test_check_lists_problems_and_fails_where_samples_are_unusable(tmp_path: Pat
     assert row["problems"][-1]["text"] == "sizes differ: image 48 x 64; truth 24 x 32"
 
 
+def test_check_decodes_the_backgrounds_of_cutouts(tmp_path: Path) -> None:
+    root = trees.cutouts(tmp_path)
+    (root / "backgrounds/b3.jpg").write_bytes(b"broken")
+    done = run("dataset", "check", f"cutouts:{root}")
+    assert done.returncode == 1
+    assert b"backgrounds/b3.jpg: is not a picture of a known kind" in done.stdout
+
+
 def test_check_of_a_set_without_any_pair_says_why(tmp_path: Path) -> None:
     trees.write(tmp_path / "im/a.png", np.zeros((2, 2, 3), np.uint8))
     trees.write(tmp_path / "gt/b.png", np.zeros((2, 2), np.uint8))
@@ -157,12 +165,16 @@ def test_ctrl_c_leaves_what_the_next_run_goes_on_with(tmp_path: Path) -> None:
         [PORTRAIT, "dataset", *options, "--train", "100000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "out/train").glob("manifest/*.json")):
-        assert time.monotonic() < deadline, "nothing was written within a minute"
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    try:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "out/train").glob("manifest/*.json")):
+            assert time.monotonic() < deadline, "nothing was written within a minute"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()  # where the signal did not end it; harmless where it did
+        process.communicate()
     assert process.returncode == 130, errors
     assert errors.decode().strip() == "interrupted"
     assert not list(tmp_path.rglob("*.part"))

@@ -226,11 +226,11 @@ def test_sources_that_cannot_be_read_are_replaced_and_named(tmp_path: Path) -> N
     root = trees.cutouts(tmp_path / "set")
     (root / "humans/h1.png").write_bytes(b"broken")
     (root / "backgrounds/b2.jpg").write_bytes(b"broken")
-    done = composed(root, tmp_path / "out", Recipe(train=30, validation=2, size=(16, 16)))
+    done = composed(root, tmp_path / "out", Recipe(train=30, validation=0, size=(16, 16)))
     named = {p.path.name for one in done for p in one.problems}
     assert named <= {"h1.png", "b2.jpg"}
     assert named
-    composed(root, tmp_path / "again", Recipe(train=30, validation=2, size=(16, 16)), workers=1)
+    composed(root, tmp_path / "again", Recipe(train=30, validation=0, size=(16, 16)), workers=1)
     assert contents(tmp_path / "out") == contents(tmp_path / "again")
     for path in root.glob("humans/*"):
         path.write_bytes(path.name.encode())

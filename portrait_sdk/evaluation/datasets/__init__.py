@@ -71,13 +71,18 @@ def open_dataset(
         raise OptionError(
             f"dataset {text!r}: expected KIND:PATH, where KIND is {', '.join(sorted(KINDS))}"
         )
-    folder, options = rest, {}
-    if "?" in rest and not Path(rest).exists():
-        folder, _, query = rest.rpartition("?")
+    options = {}
+    # A folder's name and a regular expression may hold question marks too: the longest folder wins.
+    cuts = [len(rest), *(at for at in reversed(range(len(rest))) if rest[at] == "?")]
+    at = next((at for at in cuts if Path(rest[:at]).expanduser().is_dir()), cuts[-1])
+    folder, query = rest[:at], rest[at + 1 :]
+    if at < len(rest):
         for part in query.split("&"):
             name, equals, value = part.partition("=")
             if not equals or not value:
                 raise OptionError(f"dataset {text!r}: expected option=value after ?, got {part!r}")
             options[name] = value
     ids = None if ids_file is None else read_list(Path(ids_file))
-    return KINDS[kind](Path(folder), split=split, scene=scene, ids=ids, options=options)
+    return KINDS[kind](
+        Path(folder).expanduser(), split=split, scene=scene, ids=ids, options=options
+    )

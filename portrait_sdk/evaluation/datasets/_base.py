@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -137,7 +139,7 @@ class Sample:
         """
         if self.trimap is None:
             return None
-        levels = load_alpha(self.trimap, Reading(channel="grey")) * np.float32(255)
+        levels = np.rint(load_alpha(self.trimap, Reading(channel="grey")) * np.float32(255))
         trimap = np.full(levels.shape, 128, np.uint8)
         trimap[levels == 0] = 0
         trimap[levels >= _SURE] = 255
@@ -328,10 +330,17 @@ class Dataset(ABC):
 
     @cached_property
     def truth_is_binary(self) -> bool:
-        """Whether truths are masks of 0 and 1: by definition, or as the first few files have it."""
+        """Whether truths are masks of 0 and 1: by definition, or as the first few files have it.
+
+        Raises:
+            DatasetError: No sample is chosen.
+        """
         if self.truth_is_mask is not None:
             return self.truth_is_mask
-        truths = [s.load_alpha() for s in islice((s for s in self if s.truth), _PEEK)]
+        truths = []
+        for sample in islice(self, _PEEK):
+            with suppress(ImageError):  # a broken one tells nothing
+                truths.append(sample.load_alpha())
         return bool(truths) and all(((t == 0) | (t == 1)).all() for t in truths)
 
 
@@ -351,7 +360,7 @@ def split_groups(
     Returns:
         The split of each group, the same on every machine and for any order of ``sizes``.
     """
-    order = sorted(sizes, key=lambda g: hashlib.sha256(f"{salt}\0{g}".encode()).digest())
+    order = sorted(sizes, key=lambda g: hashlib.sha256(os.fsencode(f"{salt}/{g}")).digest())
     names, total, done = list(shares), sum(sizes.values()), 0
     parts: dict[str, str] = {}
     at, edge = 0, shares[names[0]]

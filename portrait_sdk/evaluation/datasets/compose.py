@@ -23,6 +23,7 @@ from portrait_sdk.evaluation.datasets._files import Problem
 from portrait_sdk.evaluation.datasets._parallel import in_order
 from portrait_sdk.evaluation.datasets.convert import alpha_png, new_folder
 from portrait_sdk.media import encode_image, load_image, write_atomic
+from portrait_sdk.ops import kernels
 from portrait_sdk.ops.foreground import METHODS, estimate_foreground
 from portrait_sdk.types import require
 
@@ -239,7 +240,11 @@ def compose(
 def _description(plan: Plan, recipe: Recipe) -> dict[str, Any]:
     return {
         "recipe": json.loads(json.dumps(asdict(recipe))),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {
+            **{name: _version(name) for name in _PACKAGES},
+            # Every instruction set gives the same bytes; NumPy's PNGs are other bytes.
+            "kernels": "numpy" if kernels.ISA == "numpy" else "compiled",
+        },
         "sources": {
             kind: {
                 split: [{"name": s.name, "sha256": s.sha256} for s in sources]

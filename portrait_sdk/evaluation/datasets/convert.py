@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -15,7 +16,6 @@ from portrait_sdk.media import encode_image, write_atomic
 from portrait_sdk.ops import kernels
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
     from portrait_sdk.evaluation.datasets._base import Dataset, Sample
@@ -123,7 +123,7 @@ def convert(
     where = folder / "split_dir" if layout == "mmseg" else folder
     for name, entries in lists.items():
         where.mkdir(exist_ok=True)
-        write_atomic(where / f"{name}.txt", "".join(f"{entry}\n" for entry in entries).encode())
+        write_atomic(where / f"{name}.txt", os.fsencode("".join(f"{entry}\n" for entry in entries)))
 
 
 def _convert(

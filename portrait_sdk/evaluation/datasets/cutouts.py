@@ -46,6 +46,11 @@ class Cutouts(Dataset):
             if isinstance(found, Problem):
                 yield found
 
+    def background_samples(self) -> Iterator[Sample]:
+        """The backgrounds as samples without truth, for the check."""
+        for name, path in self.backgrounds():
+            yield Sample(name=f"{self._backgrounds.name}/{name}", image=path, truth=None)
+
     def backgrounds(self) -> Iterator[tuple[str, Path]]:
         """Every background's name and file, in a stable order."""
         return _files.named(self._backgrounds)
