@@ -1,4 +1,4 @@
-"""The metrics beside what is usually written for them in NumPy, SciPy and OpenCV, at 10 megapixels.
+"""The metrics beside the NumPy, scikit-image, SciPy and OpenCV usually written for them, at 10 MP.
 
 ``python benchmarks/bench_metrics.py``. The truth is a mosaic of portraits' alphas, or one enlarged;
 the estimate is what is left of it at a quarter of the size, a pixel aside, too faint and with a
@@ -14,6 +14,7 @@ import cv2
 import harness
 import numpy as np
 from scipy import ndimage
+from skimage import measure
 
 from portrait_sdk.evaluation import metrics
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 SIZE = (2592, 3872)
 FEWER_ROUNDS = 15  # of what takes seconds
 LABELLINGS: dict[str, Callable[[Any], Any]] = {
+    "scikit-image": lambda reached: measure.label(reached, connectivity=1),
     "SciPy": lambda reached: ndimage.label(reached)[0],
     "OpenCV": lambda reached: cv2.connectedComponents(reached.view(np.uint8), connectivity=4)[1],
 }
