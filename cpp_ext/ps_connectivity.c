@@ -7,8 +7,9 @@
  *     held[p] = the largest K with p in O(1), ..., O(K)
  *
  * One union-find instead of n labellings. Its elements are runs: pixels of a row, side by side, that
- * are in the same S(k). Thresholds go down; at each, runs appear and neighbours unite. The root of a
- * component is its first run, so that ties fall as they should.
+ * are in the same S(k). Thresholds go down; at each, runs appear, and pairs of neighbours unite of
+ * which both are there by then. The root of a component is its first run, so that ties fall as they
+ * should.
  *
  * S(k + 1) lies in S(k), so O(k + 1) lies in one component of S(k): in O(k), or apart from it, and
  * then no pixel has held k thresholds and the next. Up to there the O(k) are nested, and a run's count
@@ -27,6 +28,10 @@ typedef struct ps_run {
     uint8_t level;       /* thresholds that its pixels reach, at least 1 */
     uint8_t held;        /* the threshold at which it was united, 0 before; the result in the end */
 } ps_run;
+
+typedef struct ps_pair {
+    uint32_t first, second; /* neighbours; the lower level of the two is when they unite */
+} ps_pair;
 
 typedef struct ps_largest {
     uint32_t root, size; /* no root while the size is 0 */
@@ -143,83 +148,105 @@ ps_unite(ps_run *runs, uint32_t a, uint32_t b, uint8_t threshold, ps_largest *la
     ps_consider(runs, first, largest);
 }
 
-/* Let the runs of one level appear, and unite them with the neighbours that are there. Rows begin at
- * rows[0] to rows[height]. Returns how many pixels appeared. */
-static size_t
-ps_lower(ps_run *runs, const uint32_t *rows, size_t height, uint8_t level, ps_largest *largest)
+/* Count a pair of neighbours at the lower of their levels; write it there where there is room. */
+static void
+ps_add_pair(const ps_run *runs, uint32_t first, uint32_t second, size_t *ends, ps_pair *pairs)
 {
-    size_t appeared = 0;
+    const uint8_t a = runs[first].level, b = runs[second].level;
+    const size_t at = ends[a < b ? a : b]++;
 
-    for (size_t y = 0; y < height; y++) {
-        uint32_t above = y > 0 ? rows[y - 1] : 0; /* the first that does not end left of the run */
-        for (uint32_t i = rows[y]; i < rows[y + 1]; i++) {
-            const ps_run run = runs[i];
-            const int appears = run.level == level;
-            if (run.level < level) {
-                continue;
-            }
-            if (appears) {
-                appeared += run.end - run.start;
-                ps_consider(runs, i, largest);
-            }
-            /* Both there, and one of them new. */
-            if (i > rows[y] && runs[i - 1].end == run.start && runs[i - 1].level >= level
-                && (appears || runs[i - 1].level == level)) {
-                ps_unite(runs, i - 1, i, level, largest);
-            }
-            if (y == 0) {
-                continue;
-            }
-            while (above < rows[y] && runs[above].end <= run.start) {
-                above++;
-            }
-            for (uint32_t j = above; j < rows[y] && runs[j].start < run.end; j++) {
-                if (runs[j].level >= level && (appears || runs[j].level == level)) {
-                    ps_unite(runs, j, i, level, largest);
-                }
-            }
-        }
+    if (pairs != NULL) {
+        pairs[at].first = first;
+        pairs[at].second = second;
     }
-    return appeared;
 }
 
-/* Unite all, and turn each run's `held` into the result. Returns that of pixels without a run. */
-static uint8_t
-ps_hold(ps_run *runs, const uint32_t *rows, size_t height, size_t width, size_t n, int background)
+/* Add all pairs. Rows begin at runs rows[0] to rows[height]. */
+static void
+ps_add_pairs(const ps_run *runs, const uint32_t *rows, size_t height, size_t *ends, ps_pair *pairs)
 {
-    uint32_t roots[PS_CONNECTIVITY_MOST + 1];
-    uint8_t nested[PS_CONNECTIVITY_MOST + 1]; /* whether O(k + 1) is there and lies in O(k) */
-    uint8_t behind[PS_CONNECTIVITY_MOST + 1]; /* whether O(k) is the background */
-    ps_largest largest = {0, 0};
-    size_t there = 0;
-
-    for (size_t k = n; k > 0; k--) {
-        const ps_largest before = largest;
-        there += ps_lower(runs, rows, height, (uint8_t)k, &largest);
-        roots[k] = largest.root;
-        nested[k] = before.size > 0 && ps_root(runs, before.root) == largest.root;
-        behind[k] = background && height * width - there >= largest.size;
-    }
-
-    size_t last = 0; /* the O(k) up to it are nested, and components */
-    if (largest.size > 0 && !behind[1]) {
-        last = 1;
-        while (last < n && nested[last] && !behind[last + 1]) {
-            last++;
+    for (size_t y = 0; y < height; y++) {
+        uint32_t above = y > 0 ? rows[y - 1] : rows[y]; /* the first that may reach the run */
+        for (uint32_t i = rows[y]; i < rows[y + 1]; i++) {
+            if (i > rows[y] && runs[i - 1].end == runs[i].start) {
+                ps_add_pair(runs, i - 1, i, ends, pairs);
+            }
+            while (above < rows[y] && runs[above].end <= runs[i].start) {
+                above++;
+            }
+            for (uint32_t j = above; j < rows[y] && runs[j].start < runs[i].end; j++) {
+                ps_add_pair(runs, j, i, ends, pairs);
+            }
         }
     }
-    for (size_t k = 1; k <= last; k++) { /* there and then it was the root */
-        runs[roots[k]].joined = roots[k];
-        runs[roots[k]].held = (uint8_t)k;
+}
+
+/* Pairs of neighbours, those of level k from begins[k] on; NULL where memory ran out. */
+static ps_pair *
+ps_sorted_pairs(const ps_run *runs, const uint32_t *rows, size_t height, size_t *begins)
+{
+    size_t ends[PS_CONNECTIVITY_MOST + 1] = {0};
+
+    ps_add_pairs(runs, rows, height, ends, NULL);
+    begins[0] = 0;
+    for (size_t k = 0; k <= PS_CONNECTIVITY_MOST; k++) {
+        begins[k + 1] = begins[k] + ends[k];
+        ends[k] = begins[k];
     }
-    for (uint32_t i = 0; i < rows[height]; i++) {
+    ps_pair *pairs = ps_alloc_large(begins[PS_CONNECTIVITY_MOST + 1], sizeof *pairs);
+    if (pairs != NULL) {
+        ps_add_pairs(runs, rows, height, ends, pairs);
+    }
+    return pairs;
+}
+
+/* Unite all, and turn each of the runs' `held` into the result; `pixels` are the picture's. Returns
+ * that of pixels without a run. */
+static uint8_t
+ps_hold(ps_run *runs, size_t count, const ps_pair *pairs, const size_t *begins, size_t pixels,
+        size_t n, int background)
+{
+    ps_largest largest[PS_CONNECTIVITY_MOST + 2]; /* O(k); at first the longest run of level k */
+    size_t there[PS_CONNECTIVITY_MOST + 2];       /* pixels in S(k); at first those of level k */
+    uint8_t nested[PS_CONNECTIVITY_MOST + 1];     /* whether O(k + 1) is there and lies in O(k) */
+
+    memset(largest, 0, sizeof largest);
+    memset(there, 0, sizeof there);
+    for (size_t i = 0; i < count; i++) {
+        there[runs[i].level] += runs[i].size;
+        ps_consider(runs, (uint32_t)i, &largest[runs[i].level]);
+    }
+    for (size_t k = n; k > 0; k--) {
+        there[k] += there[k + 1];
+        const ps_largest alone = largest[k];
+        largest[k] = largest[k + 1];
+        if (alone.size > 0) {
+            ps_consider(runs, alone.root, &largest[k]);
+        }
+        for (size_t i = begins[k]; i < begins[k + 1]; i++) {
+            ps_unite(runs, pairs[i].first, pairs[i].second, (uint8_t)k, &largest[k]);
+        }
+        nested[k] =
+            largest[k + 1].size > 0 && ps_root(runs, largest[k + 1].root) == largest[k].root;
+    }
+
+    size_t last = 0; /* up to there the O(k) are nested, and components */
+    while (last < n && largest[last + 1].size > 0 && (last == 0 || nested[last])
+           && !(background && pixels - there[last + 1] >= largest[last + 1].size)) {
+        last++;
+    }
+    for (size_t k = 1; k <= last; k++) { /* there and then it was the root */
+        runs[largest[k].root].joined = largest[k].root;
+        runs[largest[k].root].held = (uint8_t)k;
+    }
+    for (size_t i = 0; i < count; i++) {
         const uint8_t whole = runs[runs[i].joined].held;
         runs[i].held = runs[i].held < whole ? runs[i].held : whole;
     }
-    if (last == n || !behind[last + 1]) {
+    if (last == n || !background || pixels - there[last + 1] < largest[last + 1].size) {
         return 0;
     }
-    for (uint32_t i = 0; i < rows[height]; i++) { /* those who fall out into the background stay */
+    for (size_t i = 0; i < count; i++) { /* those who fall out into the background stay */
         if (runs[i].held == last && runs[i].level == last) {
             runs[i].held = (uint8_t)n;
         }
@@ -232,11 +259,13 @@ ps_connectivity(ps_in alpha, ps_in truth, size_t height, size_t width, const flo
                 size_t n, int background, ps_out held)
 {
     uint32_t *rows = ps_alloc(height + 1, sizeof *rows);
+    size_t begins[PS_CONNECTIVITY_MOST + 2], count = 0;
     ps_run *runs = NULL;
-    size_t count = 0;
+    ps_pair *pairs = NULL;
+    int status = -1;
 
     if (rows == NULL) {
-        return -1;
+        goto done;
     }
     for (size_t y = 0; y < height; y++) {
         uint8_t *levels = ps_out_u8(held, y);
@@ -247,13 +276,16 @@ ps_connectivity(ps_in alpha, ps_in truth, size_t height, size_t width, const flo
     rows[height] = (uint32_t)count;
     runs = ps_alloc_large(count, sizeof *runs);
     if (runs == NULL) {
-        free(rows);
-        return -1;
+        goto done;
     }
     for (size_t y = 0; y < height; y++) {
         (void)ps_runs_of_row(ps_out_u8(held, y), width, runs, rows[y]);
     }
-    const uint8_t elsewhere = ps_hold(runs, rows, height, width, n, background);
+    pairs = ps_sorted_pairs(runs, rows, height, begins);
+    if (pairs == NULL) {
+        goto done;
+    }
+    const uint8_t elsewhere = ps_hold(runs, count, pairs, begins, height * width, n, background);
     for (size_t y = 0; y < height; y++) {
         uint8_t *row = ps_out_u8(held, y);
         memset(row, elsewhere, width);
@@ -261,7 +293,10 @@ ps_connectivity(ps_in alpha, ps_in truth, size_t height, size_t width, const flo
             memset(row + runs[i].start, runs[i].held, runs[i].end - runs[i].start);
         }
     }
+    status = 0;
+done:
+    free(pairs);
     free(runs);
     free(rows);
-    return 0;
+    return status;
 }

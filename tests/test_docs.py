@@ -56,6 +56,19 @@ def test_the_readmes_python_runs(tmp_path: Path, astronaut: Path) -> None:
     assert written == {"portrait.jpg", "cutout.png", "blue.jpg", "blurred.jpg"}
 
 
+def test_the_metrics_page_prints_what_it_says() -> None:
+    text = (CHECKOUT / "docs/metrics.md").read_text("utf-8")
+    found = re.search(
+        r"```python\n([^`]+)```\n\n<!-- what it prints -->\n```text\n([^`]+)```", text
+    )
+    assert found is not None
+    code, wanted = found.groups()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == wanted
+
+
 def test_every_variable_is_documented() -> None:
     usage = (CHECKOUT / "docs/usage.md").read_text("utf-8")
     package = Path(portrait_sdk.__file__).parent

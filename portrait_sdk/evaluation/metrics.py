@@ -252,10 +252,10 @@ def connectivity(
     least = a.dtype.type(theta)
 
     def values(rows: slice) -> Array:
-        level = levels[held[rows]]
+        level = levels.take(held[rows])
         far, near = a[rows] - level, t[rows] - level
-        far[far < least] = 0
-        near[near < least] = 0
+        far *= far >= least  # a product, a tenth of an indexed assignment's time
+        near *= near >= least
         far -= near
         np.abs(far, out=far)
         return far

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from conftest import CHECKOUT
 from evaluation import slow
 from hypothesis import given
 from hypothesis import strategies as st
@@ -214,6 +215,13 @@ def test_foreground_error_of_bytes_is_that_of_their_values():
     of_bytes = metrics.foreground_error(found, truth, alpha)
     assert of_bytes == pytest.approx(slow.foreground_error(found / 255, truth / 255, alpha), **SUM)
     assert of_bytes == metrics.foreground_error(found, LEVELS[truth], alpha)
+
+
+def test_sad_is_that_of_mindspores_shm():
+    golden = np.load(CHECKOUT / "tests/data/golden/shm_pipeline.npz")
+    alpha, truth = np.clip(golden["p1_alpha"], 0, 1), LEVELS[golden["p1_gt_u8"]]
+    # Computed there on an alpha that was not clamped; a few pixels lie below 0 by up to 0.006.
+    assert metrics.sad(alpha, truth) / 1000 == pytest.approx(float(golden["p1_sad"]), rel=1e-4)
 
 
 # -- against slow loops ---------------------------------------------------------------------------
