@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from portrait_sdk.cli import interrupt
 from portrait_sdk.cli.options import json_option, run_options
 from portrait_sdk.errors import PortraitError
 
@@ -171,6 +172,7 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
 
     def update(done: int, total: int, _name: str) -> None:
         nonlocal bar, told
+        interrupt.check()
         if sys.stderr is not None and sys.stderr.isatty():
             if bar is None:
                 waiting = click.progressbar(length=total, label="evaluating", file=sys.stderr)
