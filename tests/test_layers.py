@@ -14,7 +14,19 @@ import pytest
 import portrait_sdk
 
 PACKAGE = Path(portrait_sdk.__file__).parent
-ORDER = ("errors", "types", "spec", "ops", "model", "media", "api", "doctor", "bench", "cli")
+ORDER = (
+    "errors",
+    "types",
+    "spec",
+    "ops",
+    "model",
+    "media",
+    "api",
+    "pipeline",
+    "doctor",
+    "bench",
+    "cli",
+)
 ALLOWED = {
     "errors": set(),
     "types": {"errors"},
@@ -23,6 +35,7 @@ ALLOWED = {
     "model": {"errors", "types", "spec", "ops"},
     "media": {"errors", "types", "ops"},
     "api": {"errors", "types", "spec", "ops", "model", "media"},
+    "pipeline": {"errors", "types", "spec", "ops", "model", "media", "api"},
     "doctor": {"errors", "types", "spec", "ops", "model"},
     "bench": {"errors", "types", "spec", "ops", "model", "media", "api", "doctor", "converters"},
     "cli": {*ORDER, "converters"},
