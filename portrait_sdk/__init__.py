@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from portrait_sdk.ops.foreground import estimate_foreground
     from portrait_sdk.ops.threads import set_threads
     from portrait_sdk.ops.trimap import trimap_from_alpha
+    from portrait_sdk.pipeline.stream import MatteStream, stream
     from portrait_sdk.spec import ModelSpec
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ __all__ = [
     "ImageTooLargeError",
     "Limits",
     "Matte",
+    "MatteStream",
     "Matting",
     "MattingSequence",
     "ModelError",
@@ -68,6 +70,7 @@ __all__ = [
     "premultiply",
     "save_image",
     "set_threads",
+    "stream",
     "trimap_from_alpha",
     "unpremultiply",
 ]
@@ -94,6 +97,7 @@ _HOMES = {
     "portrait_sdk.ops.foreground": ("estimate_foreground",),
     "portrait_sdk.ops.threads": ("set_threads",),
     "portrait_sdk.ops.trimap": ("trimap_from_alpha",),
+    "portrait_sdk.pipeline.stream": ("MatteStream", "stream"),
     "portrait_sdk.spec": ("ModelSpec",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

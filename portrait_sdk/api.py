@@ -154,7 +154,7 @@ def resolve_background(background: Any, matte: Matte, limits: Limits) -> Image: 
     return compositing.cover(picture, matte.alpha.shape)
 
 
-class _Closes:
+class Closes:
     """A context manager that closes itself."""
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class _Closes:
         self.close()
 
 
-class Matting(_Closes):
+class Matting(Closes):
     """An open model: reusable, safe to call from several threads, a context manager."""
 
     def __init__(self, session: Session) -> None:
@@ -339,7 +339,7 @@ class Matting(_Closes):
         return f"<Matting {self.spec.name} ({state})>"
 
 
-class MattingSequence(_Closes):
+class MattingSequence(Closes):
     """Frames in order, each helped by those before it where the model has recurrent states.
 
     A model without states gives what :meth:`Matting.matte` gives. Sequences of one ``Matting`` know

@@ -15,8 +15,8 @@ import portrait_sdk
 
 PACKAGE = Path(portrait_sdk.__file__).parent
 ORDER = (
-    "errors", "types", "spec", "ops", "model", "media", "api", "doctor", "bench", "evaluation",
-    "cli",
+    "errors", "types", "spec", "ops", "model", "media", "api", "pipeline", "doctor", "bench",
+    "evaluation", "cli",
 )  # fmt: skip
 ALLOWED = {
     "errors": set(),
@@ -27,6 +27,7 @@ ALLOWED = {
     "media": {"errors", "types", "ops"},
     "api": {"errors", "types", "spec", "ops", "model", "media"},
     "evaluation": {"errors", "types", "spec", "ops", "model", "media", "api", "bench"},
+    "pipeline": {"errors", "types", "spec", "ops", "model", "media", "api"},
     "doctor": {"errors", "types", "spec", "ops", "model"},
     "bench": {"errors", "types", "spec", "ops", "model", "media", "api", "doctor", "converters"},
     "cli": {*ORDER, "converters"},

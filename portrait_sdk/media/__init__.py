@@ -2,6 +2,7 @@
 
 from portrait_sdk.media.atomic import write_atomic
 from portrait_sdk.media.encode import encode_image, output_format, save_image
+from portrait_sdk.media.header import count_pixels
 from portrait_sdk.media.limits import DEFAULT_LIMITS, Limits
 from portrait_sdk.media.load import Loaded, load_image, load_stored
 from portrait_sdk.media.stored import Stored
@@ -11,6 +12,7 @@ __all__ = [
     "Limits",
     "Loaded",
     "Stored",
+    "count_pixels",
     "encode_image",
     "load_image",
     "load_stored",

@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from portrait_sdk.media.limits import Limits
     from portrait_sdk.types import Image, U8Array
 
-_READERS = {
+READERS = {
     "JPEG": _jpeg.read,
     "PNG": _png.read,
     "WebP": _webp.read,
     "TIFF": _tiff.read,
     "BMP": _bmp.read,
 }
+"""By the kind of file: from its bytes and what is asked about its size, to its pixels."""
 
 
 def decode(data: bytes, name: str, limits: Limits) -> tuple[Image, U8Array | None, str]:
@@ -45,7 +46,7 @@ def decode(data: bytes, name: str, limits: Limits) -> tuple[Image, U8Array | Non
     """
     kind = _known_kind(data, name)
     with _damage_named(name, kind):
-        decoded = _READERS[kind](data, lambda w, h: limits.check_pixels(w, h, name))
+        decoded = READERS[kind](data, lambda w, h: limits.check_pixels(w, h, name))
         return (*_finish(decoded, name), kind)
 
 
@@ -60,7 +61,7 @@ def decode_stored(data: bytes, name: str, limits: Limits) -> Stored:
     with _damage_named(name, kind):
         if kind == "PNG":
             return _png.read_stored(data, lambda w, h: limits.check_pixels(w, h, name))
-        decoded = _READERS[kind](data, lambda w, h: limits.check_pixels(w, h, name))
+        decoded = READERS[kind](data, lambda w, h: limits.check_pixels(w, h, name))
         if decoded.colour.mode not in ("L", "RGB"):
             raise DamagedError(f"its colours are {decoded.colour.mode}, expected grey or RGB")
         alpha = decoded.alpha
@@ -75,7 +76,7 @@ def _known_kind(data: bytes, name: str) -> str:
     if not data:
         raise ImageError(f"{name}: is empty")
     kind = kind_of(data)
-    if kind not in _READERS:
+    if kind not in READERS:
         what = "is not a picture of a known kind" if kind is None else f"is {kind}"
         raise ImageError(f"{name}: {what}; expected {SUPPORTED}")
     return kind
@@ -86,7 +87,7 @@ def _damage_named(name: str, kind: str) -> Iterator[None]:
     """Turn whatever decoders raise into one line that names the file."""
     try:
         yield
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except (struct.error, IndexError) as error:
         raise ImageError(f"{name}: damaged {kind}: it is truncated") from error
@@ -121,6 +122,8 @@ def from_pil(picture: Pil.Image, limits: Limits) -> tuple[Image, U8Array | None]
             orientation=exif_orientation(exif) if isinstance(exif, bytes) else 1,
         )
         return _finish(decoded, name)
+    except MemoryError:
+        raise
     except Exception as error:  # as above: Pillow decodes on first use
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{name}: {reason}") from error

@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ VARIABLE = "PORTRAIT_THREADS"
 _MIN_BAND_BYTES = 1 << 18  # below this a band costs more to hand over than to do
 _lock = threading.Lock()
 _chosen: int | None = None
+_shared = threading.local()
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 
@@ -127,6 +129,25 @@ def set_threads(count: int | None) -> None:
         cv2.setNumThreads(-1)  # its default
 
 
+@contextmanager
+def share_of_budget(busy: int) -> Iterator[None]:
+    """Have kernels called by this thread run on its share of the budget, meanwhile.
+
+    Args:
+        busy: How many threads, this one among them, share the budget.
+    """
+    _shared.among = busy
+    try:
+        yield
+    finally:
+        _shared.among = 1
+
+
+def _own_budget() -> int:
+    """The calling thread's share of the budget, at least 1."""
+    return max(1, budget() // getattr(_shared, "among", 1))
+
+
 def opencv() -> Any:  # noqa: ANN401 - a module without stubs
     """Import and return ``cv2`` under the budget, where somebody has set one.
 
@@ -147,7 +168,7 @@ def over_rows(rows: int, row_bytes: int, work: Callable[[int, int], None]) -> No
         row_bytes: Bytes read and written per row; small work stays on the calling thread.
         work: Releases the GIL for most of its time. Bands do not overlap.
     """
-    bands = min(budget(), rows, max(1, rows * row_bytes // _MIN_BAND_BYTES))
+    bands = min(_own_budget(), rows, max(1, rows * row_bytes // _MIN_BAND_BYTES))
     if bands <= 1:
         work(0, rows)
         return
@@ -201,7 +222,7 @@ def together(count: int, work: Callable[[], None]) -> None:
         work: Releases the GIL, shares something among its callers, and returns once nothing of it
             is left to begin; a call that comes late, or not at all, is no harm.
     """
-    helpers = min(budget(), count) - 1
+    helpers = min(_own_budget(), count) - 1
     if helpers < 1:
         work()
         return

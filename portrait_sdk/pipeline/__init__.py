@@ -1,0 +1,1 @@
+"""Many photos: decoding, matting and encoding overlap."""
