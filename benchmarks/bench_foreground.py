@@ -22,16 +22,11 @@ import numpy as np
 
 from portrait_sdk.ops import foreground
 
-SIZES = {
-    "2 MP": (1224, 1632),
-    "12 MP": (3000, 4000),
-    "48 MP": (6000, 8000),
-    "1237 x 811": (811, 1237),
-}
 METHODS: tuple[foreground.Method, ...] = ("multilevel", "multilevel-fast", "blur-fusion")
 BOXES = (90, 6)
 Pairs: TypeAlias = Sequence[tuple[np.ndarray, np.ndarray]]
 ROUNDS = 7
+FEW = {"mosaic, 48 MP": 3}
 
 
 def opencv_blur_fusion(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -51,8 +46,10 @@ def in_band(alpha: np.ndarray) -> np.ndarray:
     return (alpha > 0.02) & (alpha < 0.98)  # noqa: PLR2004 - the declared range
 
 
-def times(name: str, image: np.ndarray, alpha: np.ndarray, *, peers: bool) -> dict[str, Any]:
-    """Every method of ours and, with ``peers``, theirs; in turns."""
+def times(name: str, image: np.ndarray, alpha: np.ndarray) -> dict[str, Any]:
+    """Every method of ours and theirs, in turns."""
+    from pymatting import estimate_foreground_ml
+
     photo = image.astype(np.float32) * np.float32(1 / 255)
     soft = in_band(alpha)
     exact = foreground.estimate_foreground(photo, alpha, "multilevel")
@@ -63,21 +60,18 @@ def times(name: str, image: np.ndarray, alpha: np.ndarray, *, peers: bool) -> di
         for method in METHODS
         for kind, array in (("uint8", image), ("float32", photo))
     }
-    if peers:
-        from pymatting import estimate_foreground_ml
-
-        doubles, alphas = image / 255, alpha.astype(np.float64)
-        theirs = estimate_foreground_ml(doubles, alphas)
-        beyond = float(np.mean(np.abs(theirs - exact) > 1e-4))  # noqa: PLR2004 - promised
-        if beyond > 1e-5:  # noqa: PLR2004 - all but singular systems, where float32 decides
-            raise SystemExit(f"{name}: {beyond:.2%} of multilevel are over 1e-4 off PyMatting's")
-        variants["PyMatting"] = lambda: estimate_foreground_ml(doubles, alphas)
-        variants["OpenCV blur fusion"] = lambda: opencv_blur_fusion(photo, alpha)
-    timing = harness.take_turns(variants, ROUNDS)
+    doubles, alphas = image / 255, alpha.astype(np.float64)
+    theirs = estimate_foreground_ml(doubles, alphas)
+    beyond = float(np.mean(np.abs(theirs - exact) > 1e-4))  # noqa: PLR2004 - promised
+    if beyond > 1e-5:  # noqa: PLR2004 - all but singular systems, where float32 decides
+        raise SystemExit(f"{name}: {beyond:.2%} of multilevel are over 1e-4 off PyMatting's")
+    variants["PyMatting"] = lambda: estimate_foreground_ml(doubles, alphas)
+    variants["OpenCV blur fusion"] = lambda: opencv_blur_fusion(photo, alpha)
+    timing = harness.take_turns(variants, FEW.get(name, ROUNDS))
     rows: dict[str, Any] = {}
     for variant, time in timing.items():
         peer = "OpenCV blur fusion" if "blur" in variant else "PyMatting"
-        ratio = round(timing[peer].median / time.median, 2) if peers else None
+        ratio = round(timing[peer].median / time.median, 2)
         rows[variant] = {**asdict(time), "ratio": ratio}
         print(f"{name:<22} {variant:<26} {1000 * time.median:8.1f} ms  {ratio}", flush=True)
     return {"largest difference of fast, of 255": round(largest, 3), "times": rows}
@@ -118,7 +112,7 @@ def peak_kib() -> int:
 
 def peak(method: foreground.Method, size: str, photos: Pairs) -> dict[str, float]:
     """Bytes a pixel beyond the inputs, and the process's peak in MiB."""
-    image, alpha = harness.mosaic(photos, SIZES[size])
+    image, alpha = harness.mosaic(photos, harness.SIZES[size])
     foreground.estimate_foreground(image[:64, :64].copy(), alpha[:64, :64].copy(), method)
     before = peak_kib()
     foreground.estimate_foreground(image, alpha, method)
@@ -134,22 +128,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--method", choices=METHODS)
-    parser.add_argument("--size", choices=SIZES, default="12 MP")
+    parser.add_argument("--size", choices=harness.SIZES, default="mosaic, 12 MP")
     options = parser.parse_args()
     photos = harness.pairs(options.folder)
     if options.method:
         print(peak(options.method, options.size, photos))
         return
     result: dict[str, Any] = {"inputs": {}, "memory": {}}
-    for name, size in SIZES.items():
-        image, alpha = harness.mosaic(photos, size)
-        result["inputs"][f"mosaic, {name}"] = times(name, image, alpha, peers=name != "48 MP")
-    result["inputs"]["enlarged, 12 MP"] = times(
-        "enlarged, 12 MP", *harness.enlarged(photos[0], SIZES["12 MP"]), peers=True
-    )
+    for name, (image, alpha) in harness.inputs(photos):
+        result["inputs"][name] = times(name, image, alpha)
     result["errors in the band, of 255"] = errors(photos)
     print(result["errors in the band, of 255"])
-    for size in ("12 MP", "48 MP"):
+    for size in ("mosaic, 12 MP", "mosaic, 48 MP"):
         for method in METHODS:
             command = [sys.executable, __file__, str(options.folder)]
             command += ["--method", method, "--size", size]

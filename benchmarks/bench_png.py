@@ -1,4 +1,4 @@
-"""Writing a 12-megapixel cutout as PNG, beside OpenCV and Pillow: time and size.
+"""Writing a cutout as PNG, beside OpenCV and Pillow: time and size.
 
 ``python benchmarks/bench_png.py [DATA]``. DATA holds ``image/`` and ``alpha/`` of equal names;
 without it, the sample portrait and the tests' pictures stand in, under the sample's alpha. All
@@ -20,7 +20,6 @@ from PIL import Image
 from portrait_sdk.media import encode_image
 from portrait_sdk.ops import compositing, foreground
 
-HEIGHT, WIDTH = 3000, 4000
 OURS = "portrait_sdk"
 _SLOW = {"Pillow"}
 
@@ -78,17 +77,15 @@ def main() -> None:
     """Time every picture."""
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     photos = harness.pairs(data)
-    sources = {
-        "mosaic at native resolution": harness.mosaic(photos, (HEIGHT, WIDTH)),
-        "one portrait upscaled, grain of 3": harness.enlarged(photos[0], (HEIGHT, WIDTH)),
-    }
     pictures: dict[str, object] = {}
-    for name, (image, alpha) in sources.items():
-        clean = foreground.estimate_foreground(image, alpha)
-        for kind, colours in (("clean foreground", clean), ("photo's own colours", image)):
+    for name, (image, alpha) in harness.inputs(photos):
+        colours = {"clean foreground": foreground.estimate_foreground(image, alpha)}
+        if "12 MP" in name:
+            colours["photo's own colours"] = image
+        for kind, front in colours.items():
             print(f"{name}, {kind}:", flush=True)
-            pictures[f"{name}, {kind}"] = compare(compositing.cutout(colours, alpha))
-    result = {"height": HEIGHT, "width": WIDTH, "photos": len(photos), "pictures": pictures}
+            pictures[f"{name}, {kind}"] = compare(compositing.cutout(front, alpha))
+    result = {"photos": len(photos), "pictures": pictures}
     print(harness.save("png", result))
 
 

@@ -18,13 +18,13 @@ from portrait_sdk.media import load_image
 from portrait_sdk.ops import compositing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from portrait_sdk.types import AlphaF32, Image
 
 __all__ = [
-    "RESULTS", "ROUNDS", "Timing", "enlarged", "machine", "mosaic", "pairs", "portraits", "process",
-    "save", "take_turns",
+    "RESULTS", "ROUNDS", "SIZES", "Timing", "enlarged", "inputs", "machine", "mosaic", "pairs",
+    "portraits", "process", "save", "take_turns",
 ]  # fmt: skip
 
 RESULTS = Path(__file__).with_name("results")
@@ -98,6 +98,25 @@ def enlarged(pair: tuple[Image, AlphaF32], size: tuple[int, int]) -> tuple[Image
     level = np.rint(np.repeat(alpha[..., None], 3, axis=2) * 255).astype(np.uint8)
     soft = compositing.cover(level, size)[..., 0].astype(np.float32) / np.float32(255)
     return bench.upscaled(photo, size), soft
+
+
+SIZES = {
+    "mosaic, 1237 x 811": (811, 1237),
+    "mosaic, 2 MP": (1224, 1632),
+    "mosaic, 12 MP": (3000, 4000),
+    "mosaic, 48 MP": (6000, 8000),
+}
+"""Height and width of the mosaics that kernels are timed on."""
+
+
+def inputs(
+    photos: Sequence[tuple[Image, AlphaF32]],
+) -> Iterator[tuple[str, tuple[Image, AlphaF32]]]:
+    """Photos with alphas, by name: one as it is, mosaics of :data:`SIZES`, one enlarged."""
+    yield "as it is", photos[0]
+    for label, size in SIZES.items():
+        yield label, mosaic(photos, size)
+    yield "enlarged, 12 MP", enlarged(photos[0], SIZES["mosaic, 12 MP"])
 
 
 def process(

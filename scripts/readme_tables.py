@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results"
+_PICTURES = ("enlarged, 12 MP", "mosaic, 12 MP")
+"""Which of the measured inputs README shows."""
 
 
 def _result(name: str) -> dict[str, Any] | None:
@@ -54,10 +56,10 @@ def _model_row(row: dict[str, Any]) -> str:
 
 def peers() -> str:
     """Every comparison that was measured, as time and ratio."""
-    rows = [*_kernel_rows(), *_png_rows(), *_process_rows(), *_folder_rows()]
+    rows = [*_kernel_rows(), *_foreground_rows(), *_png_rows(), *_process_rows(), *_folder_rows()]
     machines = {
         f"{result['machine']['threads']} threads of {result['machine']['processor']}"
-        for name in ("kernels", "png", "process", "folder")
+        for name in ("kernels", "foreground", "png", "process", "folder")
         if (result := _result(name)) is not None
     }
     whole = (
@@ -89,23 +91,39 @@ def _row(what: str, ours: str, against: str, theirs: str, ratio: float) -> str:
 
 def _kernel_rows() -> Iterator[str]:
     result = _result("kernels")
-    for name, row in (result or {"rows": {}})["rows"].items():
+    rows = {} if result is None else result["inputs"]["mosaic, 12 MP"]
+    for name, row in rows.items():
         what, _, against = name.rpartition(": ")
-        what = what.removesuffix(", 12 MP").replace(" to 12 MP ", " to ")
-        ours, theirs = _time(row["ours"]), _time(row["theirs"])
-        yield _row(what, ours, against, theirs, row["ratio"])
+        yield _row(what, _time(row["ours"]), against, _time(row["theirs"]), row["ratio"])
+
+
+def _foreground_rows() -> Iterator[str]:
+    result = _result("foreground")
+    for picture in _PICTURES if result is not None else ():
+        assert result is not None
+        times = result["inputs"][picture]["times"]
+        for method in ("multilevel", "multilevel-fast", "blur-fusion"):
+            against = "OpenCV blur fusion" if method == "blur-fusion" else "PyMatting"
+            row = times[f"{method}, uint8"]
+            yield _row(
+                f"foreground, {method} ({_short(picture)})",
+                _time(row),
+                against.removesuffix(" blur fusion"),
+                _time(times[against]),
+                row["ratio"],
+            )
 
 
 def _png_rows() -> Iterator[str]:
     result = _result("png")
-    for picture, variants in (result or {"pictures": {}})["pictures"].items():
-        if "clean" not in picture:  # a cutout's colours
-            continue
+    for picture in _PICTURES if result is not None else ():
+        assert result is not None
+        variants = result["pictures"][f"{picture}, clean foreground"]
         ours = variants["portrait_sdk"]
         for against, row in variants.items():
             if against != "portrait_sdk":
                 yield _row(
-                    f"PNG of a cutout ({picture.split(',')[0]})",
+                    f"PNG of a cutout ({_short(picture)})",
                     f"{_time(ours)}, {_megabytes(ours)}",
                     against,
                     f"{_time(row)}, {_megabytes(row)}",
@@ -152,9 +170,14 @@ def _runtime_sentence() -> list[str]:
     return [
         (
             f"Around ONNX Runtime's own `session.run` of `{result['model']}`, a photo of "
-            f"{megapixels:.0f} megapixels in memory takes {100 * result['added']:.0f} % more time."
+            f"{megapixels:.0f} megapixels in memory takes {100 * result['added']['matte']:.0f} % "
+            f"more time, {100 * result['added']['matte, refine none']:.0f} % without refining."
         )
     ]
+
+
+def _short(picture: str) -> str:
+    return picture.removesuffix(", 12 MP")
 
 
 def _time(timing: dict[str, Any]) -> str:
