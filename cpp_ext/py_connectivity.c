@@ -8,7 +8,7 @@ ps_py_connectivity(PyObject *module, PyObject *args, PyObject *kwargs)
     static char *names[] = {"alpha", "truth", "thresholds", "held", "background", "isa", NULL};
     PyObject *alpha_obj, *truth_obj, *thresholds_obj, *held_obj, *result = NULL;
     const char *isa = NULL;
-    unsigned allowed; /* the scalar is all there is */
+    unsigned allowed;
     int background, status;
     ps_array alpha = {0}, truth = {0}, thresholds = {0}, held = {0};
 
@@ -47,9 +47,10 @@ ps_py_connectivity(PyObject *module, PyObject *args, PyObject *kwargs)
             goto done;
         }
     }
+    const ps_connectivity_impl *impl = PS_PY_PICK(ps_connectivity_impls, allowed);
 
     Py_BEGIN_ALLOW_THREADS
-    status = ps_connectivity(ps_array_in(&alpha), ps_array_in(&truth), (size_t)alpha.shape[0],
+    status = ps_connectivity(impl, ps_array_in(&alpha), ps_array_in(&truth), (size_t)alpha.shape[0],
                              (size_t)alpha.shape[1], ascending, n, background, ps_array_out(&held));
     Py_END_ALLOW_THREADS
 

@@ -7,6 +7,7 @@
 
 #include "ps_blur_fusion.h"
 #include "ps_composite.h"
+#include "ps_connectivity.h"
 #include "ps_deflate.h"
 #include "ps_guided.h"
 #include "ps_multilevel.h"
@@ -23,6 +24,7 @@ typedef struct ps_family {
 static const ps_family ps_families[] = {
     {ps_blur_fusion_impls, sizeof *ps_blur_fusion_impls},
     {ps_composite_impls, sizeof *ps_composite_impls},
+    {ps_connectivity_impls, sizeof *ps_connectivity_impls},
     {ps_cutout_impls, sizeof *ps_cutout_impls},
     {ps_deflate_impls, sizeof *ps_deflate_impls},
     {ps_guided_impls, sizeof *ps_guided_impls},

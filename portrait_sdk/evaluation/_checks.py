@@ -69,7 +69,7 @@ def _mask(array: object, name: str, shape: Sequence[int | None], threshold: floa
 
 
 def chosen(region: object, shape: Sequence[int]) -> Mask | None:
-    """A region as a mask, 0 outside; None where it is the whole picture.
+    """A region as a bool mask; None where it is the whole picture.
 
     Raises:
         ImageError: Neither a bool mask nor a trimap of this shape.

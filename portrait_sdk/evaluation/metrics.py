@@ -327,7 +327,7 @@ def accuracy(
 ) -> float:
     """Share of pixels that lie on the same side of ``threshold`` in both.
 
-    Not what SHM's README calls "acc", which is a mean SAD.
+    Not what MindSpore's hub calls "acc" of its SHM, which seems to be a mean SAD.
 
     Args:
         alpha: The estimate; bool masks are taken as they are.

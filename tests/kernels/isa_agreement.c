@@ -14,6 +14,7 @@
 
 #include "ps_blur_fusion.h"
 #include "ps_composite.h"
+#include "ps_connectivity.h"
 #include "ps_deflate.h"
 #include "ps_guided.h"
 #include "ps_multilevel.h"
@@ -238,6 +239,15 @@ run_guided(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t 
 }
 
 static void
+run_connectivity(const void *impl, float result[2][SIDE * SIDE * 3], size_t h, size_t w)
+{
+    const float thresholds[] = {0.25f, 0.5f, 0.75f, 1.0f};
+
+    ps_connectivity(impl, in(alpha, 4 * w), in(odd_alpha, 4 * w), h, w, thresholds, 4, h % 2 == 0,
+                    out(result[0], w));
+}
+
+static void
 compare(const char *kernel, ps_case run, const void *impls, size_t size)
 {
     const void *scalar = ps_cpu_pick(impls, size, 0);
@@ -288,5 +298,6 @@ main(void)
     compare("deflate", run_deflate, ps_deflate_impls, sizeof *ps_deflate_impls);
     compare("png_filter", run_png_filter, ps_png_filter_impls, sizeof *ps_png_filter_impls);
     compare("guided", run_guided, ps_guided_impls, sizeof *ps_guided_impls);
+    compare("connectivity", run_connectivity, ps_connectivity_impls, sizeof *ps_connectivity_impls);
     return failures > 0;
 }
