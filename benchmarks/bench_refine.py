@@ -28,6 +28,7 @@ import numpy as np
 
 import portrait_sdk
 from portrait_sdk.api import Matting
+from portrait_sdk.evaluation import metrics
 from portrait_sdk.model import registry
 from portrait_sdk.model.session import Session, read_spec
 from portrait_sdk.ops import geometry, kernels, postprocess, refine, resample
@@ -84,25 +85,11 @@ def reduced(policy: SizePolicy, by: float) -> SizePolicy:
     return dataclasses.replace(policy, side=round(policy.side / by))
 
 
-def gradient(alpha: np.ndarray) -> np.ndarray:
-    """Magnitude of the gradient under a Gaussian of sigma 1.4, as matting benchmarks take it."""
-    x = np.arange(-5, 6)
-    smooth = np.exp(-(x**2) / (2 * 1.4**2))
-    slope = -x * smooth
-    kernel = np.linalg.norm(np.outer(smooth, slope))
-    across, down = (
-        cv2.sepFilter2D(alpha, -1, a, b, borderType=cv2.BORDER_REPLICATE) / kernel
-        for a, b in ((slope, smooth), (smooth, slope))
-    )
-    return np.hypot(across, down)
-
-
 def errors(alpha: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """SAD and gradient error in the unknown band, over 1000."""
-    band = portrait_sdk.trimap_from_alpha(truth) == 128  # noqa: PLR2004
-    sad = np.abs(alpha - truth)[band].sum()
-    grad = ((gradient(alpha) - gradient(truth)) ** 2)[band].sum()
-    return float(sad) / 1000, float(grad) / 1000
+    band = portrait_sdk.trimap_from_alpha(truth)
+    sad = metrics.sad(alpha, truth, region=band)
+    return sad / 1000, metrics.gradient(alpha, truth, region=band) / 1000
 
 
 def quality(path: Path, data: list[tuple[np.ndarray, np.ndarray]], by: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from converters.architectures.portrait import STRIDE, PortraitNet
+from portrait_sdk.evaluation import metrics
 from training import augment, losses, pictures
 
 if TYPE_CHECKING:
@@ -120,10 +121,8 @@ class Trainer:
         for source in sources:
             alpha = self.alpha(pictures.read_rgb(source.image))
             truth = pictures.read_grey(source.mask or source.alpha).astype(np.float32) / 255
-            mads.append(float(np.abs(alpha - truth).mean()))
-            ours, theirs = alpha > 0.5, truth > 0.5
-            union = float(np.count_nonzero(ours | theirs))
-            ious.append(float(np.count_nonzero(ours & theirs)) / union if union else 1.0)
+            mads.append(metrics.mad(alpha, truth))
+            ious.append(metrics.iou(alpha, truth))
         return Score(mad=float(np.mean(mads)), iou=float(np.mean(ious)))
 
     def save(self, path: Path) -> None:
