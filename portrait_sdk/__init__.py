@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from portrait_sdk.ops.foreground import estimate_foreground
     from portrait_sdk.ops.threads import set_threads
     from portrait_sdk.ops.trimap import trimap_from_alpha
+    from portrait_sdk.pipeline.folder import process_folder
+    from portrait_sdk.pipeline.job import FolderJob
+    from portrait_sdk.pipeline.outputs import Output, Outputs
+    from portrait_sdk.pipeline.report import FolderReport
+    from portrait_sdk.pipeline.watch import Watch
     from portrait_sdk.spec import ModelSpec
 
 __version__ = "0.1.0"
@@ -43,6 +48,8 @@ __all__ = [
     "ClosedError",
     "ConversionError",
     "DownloadError",
+    "FolderJob",
+    "FolderReport",
     "ImageError",
     "ImageTooLargeError",
     "Limits",
@@ -52,10 +59,13 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "OptionError",
+    "Output",
     "OutputError",
+    "Outputs",
     "PortraitError",
     "ProviderError",
     "SpecError",
+    "Watch",
     "__version__",
     "composite",
     "cutout",
@@ -64,6 +74,7 @@ __all__ = [
     "load_image",
     "matte",
     "premultiply",
+    "process_folder",
     "save_image",
     "set_threads",
     "trimap_from_alpha",
@@ -91,6 +102,11 @@ _HOMES = {
     "portrait_sdk.ops.foreground": ("estimate_foreground",),
     "portrait_sdk.ops.threads": ("set_threads",),
     "portrait_sdk.ops.trimap": ("trimap_from_alpha",),
+    "portrait_sdk.pipeline.folder": ("process_folder",),
+    "portrait_sdk.pipeline.job": ("FolderJob",),
+    "portrait_sdk.pipeline.outputs": ("Output", "Outputs"),
+    "portrait_sdk.pipeline.report": ("FolderReport",),
+    "portrait_sdk.pipeline.watch": ("Watch",),
     "portrait_sdk.spec": ("ModelSpec",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -74,5 +74,6 @@ def test_runtime_dependencies_are_what_matting_needs() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
     names = {re.split(r"[^A-Za-z0-9-]", d, maxsplit=1)[0] for d in project["dependencies"]}
     assert names == {
-        "click", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless", "pillow",
+        "click", "filelock", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless",
+        "pillow", "tqdm",
     }  # fmt: skip
