@@ -76,8 +76,9 @@ def load_image(  # noqa: PLR0911 - one for each kind of picture
         return image
     if isinstance(image, np.ndarray):
         return _loaded(*from_array(np.asarray(image), color), None)
-    pil = sys.modules.get("PIL.Image")  # a Pillow image exists only where Pillow is loaded
-    if pil is not None and isinstance(image, pil.Image):
+    # A Pillow image exists only where Pillow is loaded; another thread may be loading it just now.
+    pil_image = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    if pil_image is not None and isinstance(image, pil_image):
         return _loaded(*from_pil(image, limits), None)
     if isinstance(image, str | os.PathLike):
         return _loaded(*decode(*read_path(image, limits), limits))

@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,6 +158,7 @@ class _Run:
             cancel=self.cancel,
         )
         try:
+            assert isinstance(outcomes, Generator)
             with contextlib.closing(outcomes):
                 for outcome in outcomes:
                     self._take(outcome)

@@ -78,14 +78,10 @@ class FolderJob:
                 raise OptionError(f"folder job: expected version {_VERSION}, got {version!r}")
             outputs = found.pop("outputs")
             pictures = tuple(Output(**picture) for picture in outputs.pop("pictures"))
-            lists = {name: tuple(found.pop(name)) for name in ("include", "exclude")}
-            files = found.pop("files")
-            return cls(
-                outputs=Outputs(pictures=pictures, **outputs),
-                files=None if files is None else tuple(files),
-                **lists,
-                **found,
-            )
+            found["outputs"] = Outputs(pictures=pictures, **outputs)
+            for name in ("include", "exclude", "files"):
+                found[name] = None if found[name] is None else tuple(found[name])
+            return cls(**found)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, OptionError):
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -17,6 +18,8 @@ from portrait_sdk.pipeline.job import file_sha256
 from portrait_sdk.pipeline.record import Entry, Identity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from portrait_sdk.api import Background, Matte, Matting
     from portrait_sdk.media import Loaded
     from portrait_sdk.pipeline.job import FolderJob
@@ -57,18 +60,26 @@ def prepare(job: FolderJob, matting: Matting) -> Prepared:
 
 def run_task(prepared: Prepared, task: Task, matting: Matting) -> Entry:
     """Matte one photo and write its results; a failure is an entry, too."""
-    seconds = {}
+    seconds: dict[str, float] = {}
     try:
-        started = time.perf_counter()
-        loaded, photo = read(prepared, task)
-        seconds["decode"] = time.perf_counter() - started
+        with _timed(seconds, "decode"):
+            loaded, photo = read(prepared, task)
         matte = matting.matte(loaded, refine=prepared.job.refine)
-        seconds = {**matte.seconds, **seconds}
-        started = time.perf_counter()
-        entry = write(prepared, task, photo, matte)
+        seconds |= {name: value for name, value in matte.seconds.items() if name != "decode"}
+        with _timed(seconds, "encode"):
+            entry = write(prepared, task, photo, matte)
     except Exception as error:  # noqa: BLE001 - one photo's, whatever it is
         return failure(prepared, task, error, seconds)
-    return finished(entry, seconds | {"encode": time.perf_counter() - started})
+    return finished(entry, seconds)
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = time.perf_counter() - started
 
 
 def read(prepared: Prepared, task: Task) -> tuple[Loaded, Identity]:
