@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 import portrait_sdk
 from portrait_sdk.pipeline.outputs import parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def photo(seed: int = 0, side: int = 24, form: str = "PNG") -> bytes:

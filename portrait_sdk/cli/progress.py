@@ -89,12 +89,12 @@ class Progress:
             parts.append(f"{self.without_subject} without a subject")
         return ", ".join(parts)
 
-    def __exit__(self, *_error: object) -> None:
-        """Take the bar away and say how it ended."""
+    def __exit__(self, kind: object, *_error: object) -> None:
+        """End the bar and say what became of the photos, where there were any to begin with."""
         self._closed.set()
         if self._bar is not None:
             self._bar.close()
-        if not self._quiet:
+        if not self._quiet and (kind is None or any(self.counts.values())):
             click.echo(self.summary(), err=True)
 
 

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -26,8 +26,12 @@ from PIL import Image
 import portrait_sdk
 from portrait_sdk.errors import ImageError, OptionError, OutputError
 from portrait_sdk.pipeline.listing import Task, tasks
-from portrait_sdk.pipeline.record import Entry
 from portrait_sdk.pipeline.task import prepare, run_task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portrait_sdk.pipeline.record import Entry
 
 
 @pytest.fixture
@@ -59,9 +63,9 @@ def test_results_are_what_the_api_gives(tmp_path: Path, matting: portrait_sdk.Ma
         got = np.asarray(Image.open(f"{stem}-foreground.tiff"))
         np.testing.assert_array_equal(got, matte.foreground())
         portrait_sdk.save_image(matte.composite("#1e90ff"), tmp_path / "want.jpg")
-        assert found[f"{name.partition('.')[0]}-composite.jpg"] == (
-            tmp_path / "want.jpg"
-        ).read_bytes()
+        assert (
+            found[f"{name.partition('.')[0]}-composite.jpg"] == (tmp_path / "want.jpg").read_bytes()
+        )
 
 
 def test_one_task_gives_what_the_folder_run_gives(
@@ -139,7 +143,13 @@ def test_bad_files_are_reported_and_the_run_goes_on(
 
 
 def test_odd_names_come_back_in_the_report(tmp_path: Path, matting: portrait_sdk.Matting) -> None:
-    odd = ["new\nline.png", " sp ace .png", 'quo"te,.png', "\udcff\udcfe.png", "\u00e9\U0001f600.png"]
+    odd = [
+        "new\nline.png",
+        " sp ace .png",
+        'quo"te,.png',
+        "\udcff\udcfe.png",
+        "\u00e9\U0001f600.png",
+    ]
     source = fill(tmp_path / "in", *odd, "fo\nlder/\udcff.png")
     report = portrait_sdk.process_folder(job(source, tmp_path / "out"), matting=matting)
     assert set(statuses(report)) == {*odd, "fo\nlder/\udcff.png"}
@@ -323,11 +333,11 @@ def test_impossible_folders_are_refused_and_nothing_is_made(
             portrait_sdk.process_folder(job(bad, target), matting=matting)
     with pytest.raises(OutputError, match="cannot be written to"):
         portrait_sdk.process_folder(job(source, source / "a.png"), matting=matting)
+    whole = job(source, tmp_path / "out", "composite", background="none.png")
     with pytest.raises(ImageError, match="no such file"):
-        whole = job(source, tmp_path / "out", "composite", background="none.png")
         portrait_sdk.process_folder(whole, matting=matting)
+    whole = job(source, tmp_path / "out", "composite", background="blur:-3")
     with pytest.raises(OptionError, match="blur radius"):
-        whole = job(source, tmp_path / "out", "composite", background="blur:-3")
         portrait_sdk.process_folder(whole, matting=matting)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["brightness.onnx", "in", "link"]
 
@@ -387,7 +397,7 @@ def test_an_error_of_the_caller_ends_the_run_with_a_report(
 def test_a_worker_that_dies_is_an_error_and_a_rerun_completes(
     tmp_path: Path, brightness: Path
 ) -> None:
-    """A model closed by someone else is each photo's failure; ``SystemExit`` in a worker is none's."""
+    """A closed model is each photo's own failure; ``SystemExit`` in a worker is none's."""
     source = fill(tmp_path / "in", *(f"{n}.png" for n in range(5)))
     closed = portrait_sdk.load(brightness, provider="cpu")
     closed.close()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from folders import fill, job
 
 from portrait_sdk.pipeline import listing
 from portrait_sdk.pipeline.listing import Problem, Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def names(source: Path, target: Path | None = None, **options: object) -> list[str]:
@@ -112,7 +115,9 @@ def test_a_list_names_results_as_the_whole_folder_does(tmp_path: Path) -> None:
     assert len({task.stem.casefold() for task in whole}) == len(whole)
 
 
-@pytest.mark.parametrize("name", ["new\nline.jpg", " a b .jpg", "tab\t.jpg", "\udcff.jpg", "-x.jpg"])
+@pytest.mark.parametrize(
+    "name", ["new\nline.jpg", " a b .jpg", "tab\t.jpg", "\udcff.jpg", "-x.jpg"]
+)
 def test_odd_names(tmp_path: Path, name: str) -> None:
     source = fill(tmp_path / "in", f"sub/{name}")
     (task,) = listing.tasks(job(source, tmp_path / "out"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from folders import job
@@ -10,6 +10,9 @@ from folders import job
 import portrait_sdk
 from portrait_sdk.errors import OptionError
 from portrait_sdk.pipeline.record import Entry, EntryFile, Identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def entry(name: str, size: int = 1) -> Entry:
