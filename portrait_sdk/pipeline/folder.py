@@ -209,7 +209,8 @@ class _Run:
             names = {name for name, _ in entry.outputs}
             for name, size in before.outputs:
                 if name not in names and has_size(self._prepared.job, name, size):
-                    (self._space.target / name).unlink()
+                    with contextlib.suppress(OSError):
+                        (self._space.target / name).unlink()
         self._add(entry)
 
     def _add(self, entry: Entry) -> None:
