@@ -190,5 +190,7 @@ def _names(files_from: str, *, null: bool) -> tuple[str, ...]:
         data = sys.stdin.buffer.read()
     else:
         data = Path(files_from).read_bytes()
+    if b"\0" in data and not null:
+        raise click.UsageError(f"{files_from}: names end with a NUL there: add --null")
     parts = data.split(b"\0") if null else [part.rstrip(b"\r") for part in data.split(b"\n")]
     return tuple(os.fsdecode(part) for part in parts if part)

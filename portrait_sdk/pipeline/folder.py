@@ -92,7 +92,7 @@ def process_folder(
         space = stack.enter_context(Workspace(job.target))
         run = _Run(prepared, space, cancel or threading.Event(), on_entry)
         stack.enter_context(run)
-        found = tasks(job) if watch is None else arrivals(job, watch, run.cancel)
+        found = tasks(job) if watch is None else arrivals(job, watch, run.over)
         run.through(found, matting, workers)
     return run.report
 
@@ -117,7 +117,7 @@ class _Run:
         on_entry: Callable[[Entry], None] | None,
     ) -> None:
         self._prepared, self._space, self._on_entry = prepared, space, on_entry
-        self.cancel = cancel
+        self._cancel, self._ended = cancel, threading.Event()
         self._stopped: str | None = None
         self._lock = threading.RLock()
         self._started = time.perf_counter()
@@ -132,9 +132,9 @@ class _Run:
         if error is not None:
             plain = isinstance(error, Exception)
             self._stopped = str(error) if plain else "interrupted"
-        elif self._stopped is None and self.cancel.is_set():
+        elif self._stopped is None and self._cancel.is_set():
             self._stopped = "interrupted"
-        self.cancel.set()  # whoever waits for photos to come in
+        self._ended.set()
         seconds = round(time.perf_counter() - self._started, 3)
         self.report = replace(self.report, seconds=seconds, stopped=self._stopped)
         try:
@@ -143,6 +143,10 @@ class _Run:
             if self._stopped is None:
                 raise
             _log.warning("%s", problem)  # the reason why it stopped is the one to raise
+
+    def over(self, timeout_s: float) -> bool:
+        """Wait for so long; True as soon as no photo is wanted any more."""
+        return self._ended.wait(timeout_s) or self._cancel.is_set()
 
     def through(
         self, found: Iterator[Task | Problem], matting: Matting, workers: int | None
@@ -155,7 +159,7 @@ class _Run:
             encode=self._encode,
             refine=self._prepared.job.refine,
             workers=workers,
-            cancel=self.cancel,
+            cancel=self._cancel,
         )
         try:
             assert isinstance(outcomes, Generator)

@@ -94,6 +94,7 @@ class FolderJob:
             ImageError: The background picture cannot be read.
         """
         facts = dataclasses.asdict(self.outputs)
+        facts["pictures"] = sorted(facts["pictures"], key=lambda picture: str(picture["kind"]))
         facts |= {"refine": self.refine, "keep_times": self.keep_times}
         if self.outputs.background is not None and os.path.isfile(self.outputs.background):  # noqa: PTH113 - Path raises for a name too long
             facts["background"] = file_sha256(self.outputs.background)

@@ -98,6 +98,9 @@ class _Listing:
         """The photos of a list, in its order, each once."""
         seen = set()
         for given in files:
+            if "\0" in given:
+                yield Problem(given, "a NUL cannot be in the name of a file")
+                continue
             name = self._relative(given)
             if name is None:
                 yield Problem(given, f"lies outside {self._source}")
@@ -119,13 +122,12 @@ class _Listing:
 
     def _relative(self, given: str) -> str | None:
         """A listed name relative to the source; None outside of it."""
-        path = os.path.normpath(os.path.join(self._source, given))  # noqa: PTH118 - keeps ".."
+        path = os.path.abspath(os.path.join(self._source, given))  # noqa: PTH100, PTH118 - ".." goes
         try:
-            relative = Path(path).relative_to(os.path.normpath(self._source))
+            name = Path(path).relative_to(self._source.absolute()).as_posix()
         except ValueError:
             return None
-        name = relative.as_posix()
-        return None if name == "." or name.startswith("..") else name
+        return None if name == "." else name
 
     def _kept_folder(self, name: str) -> tuple[str, _Folder]:
         """A folder's name among the results, with a slash, and what is in it."""

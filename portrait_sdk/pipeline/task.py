@@ -88,24 +88,25 @@ def read(prepared: Prepared, task: Task) -> tuple[Loaded, Identity]:
     Raises:
         ImageError: It cannot be read, or was replaced while it was being read, twice in a row.
     """
-    path = _path(prepared, task)
+    path = source_path(prepared.job, task.name)
     for _ in range(2):
-        before = _stamp(path)
+        before = stamp(path)
         failure: ImageError | None = None
         try:
             photo = identify(path, content_hash=prepared.job.content_hash)
             loaded = load_image(path)
         except ImageError as error:
             failure = error
-        if _stamp(path) == before:
+        if stamp(path) == before:
             if failure is not None:
                 raise failure
             return loaded, photo
     raise ImageError(f"{path!r}: was changed while it was being read; run again later")
 
 
-def _path(prepared: Prepared, task: Task) -> str:
-    return os.path.join(prepared.job.source, task.name)  # noqa: PTH118 - names of any bytes
+def source_path(job: FolderJob, name: str) -> str:
+    """Where a photo lies."""
+    return os.path.join(job.source, name)  # noqa: PTH118 - names of any bytes
 
 
 def identify(path: str, *, content_hash: bool) -> Identity:
@@ -126,8 +127,8 @@ def identify(path: str, *, content_hash: bool) -> Identity:
     )
 
 
-def _stamp(path: str) -> tuple[int, ...] | None:
-    """Changes whenever the photo does, by writing or by another file taking its name."""
+def stamp(path: str) -> tuple[int, ...] | None:
+    """Changes whenever a file does, by writing or another taking its name; None: there is none."""
     try:
         state = os.stat(path)  # noqa: PTH116 - names of any bytes
     except OSError:
@@ -181,7 +182,7 @@ def failure(
 ) -> Entry:
     """The entry of a photo that came to nothing."""
     if isinstance(error, PortraitError):
-        reason = str(error).removeprefix(f"{_path(prepared, task)!r}: ")
+        reason = str(error).removeprefix(f"{source_path(prepared.job, task.name)!r}: ")
     elif isinstance(error, MemoryError):
         reason = "out of memory"
     else:
@@ -193,13 +194,13 @@ def is_done(prepared: Prepared, task: Task, entry: Entry | None) -> bool:
     """Whether an entry's results are there, whole, and what the job would make of the photo now."""
     if entry is None or entry.photo is None:
         return False
-    asked = (prepared.model, prepared.options, prepared.paths(task))
-    if (entry.model, entry.options, [name for name, _ in entry.outputs]) != asked:
+    asked = (prepared.model, prepared.options, set(prepared.paths(task)))
+    if (entry.model, entry.options, {name for name, _ in entry.outputs}) != asked:
         return False
     if not all(has_size(prepared.job, *output) for output in entry.outputs):
         return False
     try:
-        path = _path(prepared, task)
+        path = source_path(prepared.job, task.name)
         return identify(path, content_hash=prepared.job.content_hash).same(entry.photo)
     except ImageError:
         return False

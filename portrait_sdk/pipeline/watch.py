@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portrait_sdk.errors import OptionError
 from portrait_sdk.pipeline.listing import Task, tasks
+from portrait_sdk.pipeline.task import source_path, stamp
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from portrait_sdk.pipeline.job import FolderJob
     from portrait_sdk.pipeline.listing import Problem
@@ -45,36 +44,32 @@ class _Seen:
     given: bool = False
 
 
-def arrivals(job: FolderJob, watch: Watch, cancel: threading.Event) -> Iterator[Task | Problem]:
+def arrivals(
+    job: FolderJob, watch: Watch, over: Callable[[float], bool]
+) -> Iterator[Task | Problem]:
     """List a job's photos for ever: each when it is complete, and again when it was replaced.
 
-    Blocks between polls; ends once ``cancel`` is set.
+    Args:
+        job: Whose photos.
+        watch: How.
+        over: Waits for at most so many seconds; True where the watch is over.
     """
     seen: dict[Task | Problem, _Seen] = {}
     while True:
         still: dict[Task | Problem, _Seen] = {}
         for found in tasks(job):
-            if cancel.is_set():
+            if over(0):
                 return
-            stamp = _stamp(job, found.name)
-            if stamp is None and isinstance(found, Task):
+            now_is = stamp(source_path(job, found.name))
+            if now_is is None and isinstance(found, Task):
                 continue  # a temporary name that is gone by now
             now = time.monotonic()
             before = seen.get(found)
-            state = before if before and before.stamp == stamp else _Seen(stamp, now)
+            state = before if before and before.stamp == now_is else _Seen(now_is, now)
             still[found] = state
             if not state.given and now - state.since >= watch.settle_s:
                 state.given = True
                 yield found
         seen = still
-        if cancel.wait(watch.poll_s):
+        if over(watch.poll_s):
             return
-
-
-def _stamp(job: FolderJob, name: str) -> tuple[int, ...] | None:
-    """Changes as a file grows; None where there is none."""
-    try:
-        state = os.stat(os.path.join(job.source, name))  # noqa: PTH116, PTH118 - any bytes
-    except OSError:
-        return None
-    return state.st_ino, state.st_size, state.st_mtime_ns

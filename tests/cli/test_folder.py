@@ -144,6 +144,7 @@ def test_include_exclude_and_times(tmp_path: Path, photos: Path, brightness: Pat
         (["--workers", "0"], "is not in the range"),
         (["--settle", "0"], "is not in the range"),
         (["-0"], "--null goes with --files-from"),
+        (["--files-from", "/proc/self/cmdline"], "add --null"),
         (["--bogus"], "No such option"),
     ],
 )

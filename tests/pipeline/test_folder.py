@@ -210,6 +210,9 @@ def test_what_is_finished_is_skipped_and_what_changed_is_redone(
     assert redone(dataclasses.replace(whole, include=("a*",)), matting) == ["a.png"]  # as before
     fill(source, "d.png")
     assert len(redone(whole, matting)) == 3
+    several = job(source, out, "alpha", "cutout")
+    assert len(redone(several, matting)) == 4
+    assert redone(job(source, out, "cutout", "alpha"), matting) == []
 
 
 def test_a_changed_model_or_background_is_seen(tmp_path: Path, brightness: Path) -> None:
@@ -594,6 +597,17 @@ def wait_for(condition: object) -> None:
             return
         time.sleep(0.05)
     pytest.fail("nothing came in 20 seconds")
+
+
+def test_a_name_too_long_for_its_results_fails_alone(
+    tmp_path: Path, matting: portrait_sdk.Matting
+) -> None:
+    source = fill(tmp_path / "in", "a.png", "n" * 248 + ".png")
+    report = portrait_sdk.process_folder(
+        job(source, tmp_path / "out", "cutout", "alpha"), matting=matting
+    )
+    assert (report.done, report.failed) == (1, 1)
+    assert sorted(results(tmp_path / "out")) == ["a-alpha.png", "a-cutout.png"]
 
 
 def test_an_empty_folder_is_no_failure(tmp_path: Path, matting: portrait_sdk.Matting) -> None:

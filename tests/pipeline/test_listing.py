@@ -5,16 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from folders import fill, job
 
 from portrait_sdk.pipeline import listing
 from portrait_sdk.pipeline.listing import Problem, Task
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def names(source: Path, target: Path | None = None, **options: object) -> list[str]:
@@ -93,7 +90,7 @@ def test_a_folder_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
 def test_a_list_of_files(tmp_path: Path) -> None:
     source = touch(tmp_path / "in", "a.jpg", "a.png", "sub/b.jfif", ".h/c.jpg", "sub/d.jpg")
     files = ("sub/b.jfif", "a.jpg", "./a.jpg", str(source / "a.png"), ".h/c.jpg", "../x.jpg",
-             "no.jpg", "sub/../sub/d.jpg")  # fmt: skip
+             "no.jpg", "sub/../sub/d.jpg", "a\0b", "..c.jpg")  # fmt: skip
     found = list(listing.tasks(job(source, tmp_path / "out", files=files)))
     assert found == [
         Task("sub/b.jfif", "sub/b.jfif"),
@@ -103,7 +100,20 @@ def test_a_list_of_files(tmp_path: Path) -> None:
         Problem("../x.jpg", f"lies outside {source}"),
         Task("no.jpg", "no.jpg"),
         Task("sub/d.jpg", "sub/d"),
+        Problem("a\0b", "a NUL cannot be in the name of a file"),
+        Task("..c.jpg", "..c.jpg"),
     ]
+
+
+def test_a_list_is_of_names_within_a_relative_folder_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "in", "a.jpg", "b.jpg")
+    monkeypatch.chdir(tmp_path / "in")
+    files = ("./a.jpg", str(tmp_path / "in/b.jpg"))
+    assert names(Path(), tmp_path / "out", files=files) == ["a.jpg", "b.jpg"]
+    monkeypatch.chdir(tmp_path)
+    assert names(Path("in"), files=files) == ["a.jpg", "b.jpg"]
 
 
 def test_a_list_names_results_as_the_whole_folder_does(tmp_path: Path) -> None:
