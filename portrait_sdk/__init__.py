@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from portrait_sdk.pipeline.job import FolderJob
     from portrait_sdk.pipeline.outputs import Output, Outputs
     from portrait_sdk.pipeline.report import FolderReport
+    from portrait_sdk.pipeline.stream import MatteStream, stream
     from portrait_sdk.pipeline.watch import Watch
     from portrait_sdk.spec import ModelSpec
 
@@ -54,6 +55,7 @@ __all__ = [
     "ImageTooLargeError",
     "Limits",
     "Matte",
+    "MatteStream",
     "Matting",
     "MattingSequence",
     "ModelError",
@@ -77,6 +79,7 @@ __all__ = [
     "process_folder",
     "save_image",
     "set_threads",
+    "stream",
     "trimap_from_alpha",
     "unpremultiply",
 ]
@@ -106,6 +109,7 @@ _HOMES = {
     "portrait_sdk.pipeline.job": ("FolderJob",),
     "portrait_sdk.pipeline.outputs": ("Output", "Outputs"),
     "portrait_sdk.pipeline.report": ("FolderReport",),
+    "portrait_sdk.pipeline.stream": ("MatteStream", "stream"),
     "portrait_sdk.pipeline.watch": ("Watch",),
     "portrait_sdk.spec": ("ModelSpec",),
 }

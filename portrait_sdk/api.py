@@ -181,7 +181,7 @@ def open_background(background: Any, limits: Limits = DEFAULT_LIMITS) -> Backgro
     return Background(picture=load_image(background, limits=limits).over_white())
 
 
-class _Closes:
+class Closes:
     """A context manager that closes itself."""
 
     def close(self) -> None:
@@ -202,7 +202,7 @@ class _Closes:
         self.close()
 
 
-class Matting(_Closes):
+class Matting(Closes):
     """An open model: reusable, safe to call from several threads, a context manager."""
 
     def __init__(self, session: Session) -> None:
@@ -374,7 +374,7 @@ class Matting(_Closes):
         return f"<Matting {self.spec.name} ({state})>"
 
 
-class MattingSequence(_Closes):
+class MattingSequence(Closes):
     """Frames in order, each helped by those before it where the model has recurrent states.
 
     A model without states gives what :meth:`Matting.matte` gives. Sequences of one ``Matting`` know

@@ -24,8 +24,7 @@ class PortraitError(Exception):
 
     def __str__(self) -> str:
         """The message in one printable line, whatever bytes a file's name holds."""
-        text = super().__str__()
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        return printable(super().__str__())
 
 
 class ImageError(PortraitError, ValueError):
@@ -73,6 +72,11 @@ class DownloadError(PortraitError, OSError):
 
 class OutputError(PortraitError, OSError):
     """A result could not be written; nothing is left behind."""
+
+
+def printable(text: str) -> str:
+    """Text in one line that any terminal takes, whatever a file's name in it holds."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def first_line(error: BaseException) -> str:

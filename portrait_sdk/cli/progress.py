@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from portrait_sdk.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self
@@ -40,7 +42,7 @@ class Progress:
         if not self._quiet and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            # Of all photos so far, but for a few: skipped ones pass in no time.
+            # A slow mean of the rate, since photos differ and skipped ones pass in no time.
             self._bar = tqdm(unit=" photos", smoothing=0.1, dynamic_ncols=True, file=sys.stderr)
             if self._photos is not None:
                 threading.Thread(target=self._count, daemon=True).start()
@@ -61,9 +63,9 @@ class Progress:
         if self._quiet:
             return
         if entry.status == "failed":
-            self._say(f"{_printable(entry.name)}: {entry.reason}")
+            self._say(f"{printable(entry.name)}: {entry.reason}")
         elif entry.status == "done" and not entry.has_subject:
-            self._say(f"{_printable(entry.name)}: nobody found; alpha is (almost) empty")
+            self._say(f"{printable(entry.name)}: nobody found; alpha is (almost) empty")
         if self._bar is not None:
             if self.counts["failed"]:
                 self._bar.set_postfix(failed=self.counts["failed"], refresh=False)
@@ -96,7 +98,3 @@ class Progress:
             self._bar.close()
         if not self._quiet and (kind is None or any(self.counts.values())):
             click.echo(self.summary(), err=True)
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)

@@ -2,6 +2,7 @@
 
 from portrait_sdk.media.atomic import open_atomic, write_atomic
 from portrait_sdk.media.encode import encode_image, output_format, save_image
+from portrait_sdk.media.header import count_pixels
 from portrait_sdk.media.limits import DEFAULT_LIMITS, Limits
 from portrait_sdk.media.load import Loaded, load_image
 
@@ -9,6 +10,7 @@ __all__ = [
     "DEFAULT_LIMITS",
     "Limits",
     "Loaded",
+    "count_pixels",
     "encode_image",
     "load_image",
     "open_atomic",

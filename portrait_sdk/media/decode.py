@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from portrait_sdk.media.limits import Limits
     from portrait_sdk.types import Image, U8Array
 
-_READERS = {
+READERS = {
     "JPEG": _jpeg.read,
     "PNG": _png.read,
     "WebP": _webp.read,
     "TIFF": _tiff.read,
     "BMP": _bmp.read,
 }
+"""By the kind of file: from its bytes and what is asked about its size, to its pixels."""
 
 
 def decode(data: bytes, name: str, limits: Limits) -> tuple[Image, U8Array | None, str]:
@@ -41,13 +42,13 @@ def decode(data: bytes, name: str, limits: Limits) -> tuple[Image, U8Array | Non
     if not data:
         raise ImageError(f"{name}: is empty")
     kind = kind_of(data)
-    if kind not in _READERS:
+    if kind not in READERS:
         what = "is not a picture of a known kind" if kind is None else f"is {kind}"
         raise ImageError(f"{name}: {what}; expected {SUPPORTED}")
     try:
-        decoded = _READERS[kind](data, lambda w, h: limits.check_pixels(w, h, name))
+        decoded = READERS[kind](data, lambda w, h: limits.check_pixels(w, h, name))
         return (*_finish(decoded, name), kind)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except (struct.error, IndexError) as error:
         raise ImageError(f"{name}: damaged {kind}: it is truncated") from error
@@ -82,6 +83,8 @@ def from_pil(picture: Pil.Image, limits: Limits) -> tuple[Image, U8Array | None]
             orientation=exif_orientation(exif) if isinstance(exif, bytes) else 1,
         )
         return _finish(decoded, name)
+    except MemoryError:
+        raise
     except Exception as error:  # as above: Pillow decodes on first use
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{name}: {reason}") from error

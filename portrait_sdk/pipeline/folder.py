@@ -8,13 +8,13 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portrait_sdk.api import load
 from portrait_sdk.errors import OutputError
+from portrait_sdk.media import count_pixels
 from portrait_sdk.pipeline import stages
 from portrait_sdk.pipeline.listing import REPORTS, Problem, Task, tasks
 from portrait_sdk.pipeline.record import Entry
@@ -27,6 +27,7 @@ from portrait_sdk.pipeline.task import (
     is_done,
     prepare,
     read,
+    source_path,
     write,
 )
 from portrait_sdk.pipeline.watch import Watch, arrivals
@@ -157,12 +158,12 @@ class _Run:
             matting,
             decode=self._decode,
             encode=self._encode,
+            pixels=self._pixels,
             refine=self._prepared.job.refine,
             workers=workers,
             cancel=self._cancel,
         )
         try:
-            assert isinstance(outcomes, Generator)
             with contextlib.closing(outcomes):
                 for outcome in outcomes:
                     self._take(outcome)
@@ -196,6 +197,9 @@ class _Run:
                 self._add(replace(entry, status="skipped", seconds={}))
             else:
                 yield _Item(one)
+
+    def _pixels(self, item: _Item) -> int | None:
+        return count_pixels(source_path(self._prepared.job, item.task.name))
 
     def _decode(self, item: _Item) -> Loaded:
         loaded, item.photo = read(self._prepared, item.task)

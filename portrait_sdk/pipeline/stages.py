@@ -14,17 +14,19 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
+from portrait_sdk.api import Matte
 from portrait_sdk.errors import PortraitError, first_line
 from portrait_sdk.ops import geometry, threads
 from portrait_sdk.ops import refine as refining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
-    from portrait_sdk.api import Matte, Matting
+    from portrait_sdk.api import Matting
     from portrait_sdk.media import Loaded
     from portrait_sdk.ops.refine import Refine
 
@@ -34,10 +36,9 @@ Result = TypeVar("Result")
 MEMORY_BYTES = 2**30
 """Default of ``memory_bytes``."""
 _BYTES_PER_PIXEL = 16  # of a photo under way, at its peak: picture, alpha, colours, cutout, file
+_MATTE_BYTES_PER_PIXEL = 7  # picture and alpha
 _POLL_S = 0.1  # how soon ``cancel`` is noticed while nothing else happens
 _PATIENCE_S = 0.5  # for ``items`` that is being waited for when everything ends
-_INFERRING = 1  # runs of the network at once
-_END = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +62,15 @@ class _Photo(Generic[Item]):
     item: Item
     number: int
     bytes: int = 0
+    """Counted against the run's, from the beginning of decoding on."""
     loaded: Loaded | None = None
     matte: Matte | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    alone: bool = False
+    """Memory ran out once: no other photo is under way beside it now."""
+
+
+_Stage: TypeAlias = Callable[[list[_Photo[Item]]], None]
 
 
 def run(  # noqa: PLR0913 - a job has many sides
@@ -80,7 +87,7 @@ def run(  # noqa: PLR0913 - a job has many sides
     memory_bytes: int = MEMORY_BYTES,
     ordered: bool = True,
     cancel: threading.Event | None = None,
-) -> Iterator[Outcome[Item, Result]]:
+) -> Generator[Outcome[Item, Result], None, None]:
     """Matte many photos; yields what became of each, as soon as it may.
 
     A photo that fails is an outcome with its error, and the run goes on. Closing the iterator ends
@@ -159,13 +166,15 @@ class _Run(Generic[Item, Result]):
         self._death: BaseException | None = None
         self._busy = 0  # workers inside a stage
         self._inferring = 0
+        self._most_inferring = max(1, self.workers // 2) if self.matting.provider == "cpu" else 1
         self._bytes = 0  # of photos whose decoding has begun, until they are done
         self._fresh: deque[_Photo[Item]] = deque()
+        self._alone: deque[tuple[_Stage[Item], _Photo[Item]]] = deque()
         self._decoded: deque[_Photo[Item]] = deque()
         self._matted: deque[_Photo[Item]] = deque()
-        self._done: dict[int, Outcome[Item, Result]] = {}
+        self._done: dict[int, tuple[Outcome[Item, Result], int]] = {}  # with bytes it takes
 
-    def outcomes(self) -> Iterator[Outcome[Item, Result]]:
+    def outcomes(self) -> Generator[Outcome[Item, Result], None, None]:
         """Start the threads, yield, and see to it that they end."""
         feeder = threading.Thread(target=self._feed, name="portrait-items", daemon=True)
         crew = [
@@ -190,7 +199,7 @@ class _Run(Generic[Item, Result]):
             while (outcome := self._next_outcome()) is not None:
                 yield outcome
             stop()  # what was under way when ``cancel`` was set is done now
-            yield from (self._done.pop(number) for number in sorted(self._done))
+            yield from (self._done.pop(number)[0] for number in sorted(self._done))
         finally:
             atexit.unregister(stop)
             stop()
@@ -209,9 +218,11 @@ class _Run(Generic[Item, Result]):
                     return None
                 number = self._yielded if self.ordered else next(iter(self._done), None)
                 if number in self._done:
+                    outcome, kept = self._done.pop(number)
                     self._yielded += 1
+                    self._bytes -= kept
                     self._changed.notify_all()
-                    return self._done.pop(number)
+                    return outcome
                 if not self._more and self._yielded == self._taken:
                     return None
                 self._changed.wait(_POLL_S)
@@ -220,11 +231,14 @@ class _Run(Generic[Item, Result]):
     def _feed(self) -> None:
         """Take items while there is room; a thread's life."""
         try:
-            while self._room() and (taken := next(self.items, _END)) is not _END:
-                photo = _Photo(item=taken, number=self._taken)
+            while self._room():
+                try:
+                    photo = _Photo(item=next(self.items), number=self._taken)
+                except StopIteration:
+                    break
                 if self.pixels is not None:
                     with contextlib.suppress(Exception):  # decoding will tell what is wrong
-                        photo.bytes = _BYTES_PER_PIXEL * (self.pixels(taken) or 0)
+                        photo.bytes = _BYTES_PER_PIXEL * (self.pixels(photo.item) or 0)
                 with self._changed:
                     self._taken += 1
                     self._fresh.append(photo)
@@ -248,7 +262,7 @@ class _Run(Generic[Item, Result]):
                 stage, photos = job
                 try:
                     with threads.share_of_budget(self._busy):
-                        stage(photos)
+                        self._try(stage, photos)
                 finally:
                     with self._changed:
                         self._busy -= 1
@@ -259,18 +273,23 @@ class _Run(Generic[Item, Result]):
                 self._death, self._stopping = error, True
                 self._changed.notify_all()
 
-    def _next_job(self) -> tuple[Callable[[list[_Photo[Item]]], None], list[_Photo[Item]]] | None:
+    def _next_job(self) -> tuple[_Stage[Item], list[_Photo[Item]]] | None:
         """Wait for a stage that can begin, the most advanced first; None when all is done."""
         with self._changed:
             while not self._stopping and not self.cancel.is_set():
                 if self._matted:
                     self._busy += 1
                     return self._encode, [self._matted.popleft()]
-                if self._decoded and self._inferring < _INFERRING:
+                if self._decoded and self._inferring < self._most_inferring:
                     self._busy += 1
                     self._inferring += 1
                     return self._infer, self._batch()
-                if self._fresh and self._fits(self._fresh[0]):
+                if self._alone:
+                    if self._busy == 0:
+                        self._busy += 1
+                        stage, photo = self._alone.popleft()
+                        return stage, [photo]
+                elif self._fresh and self._fits(self._fresh[0]):
                     self._busy += 1
                     self._bytes += self._fresh[0].bytes
                     return self._decode, [self._fresh.popleft()]
@@ -298,67 +317,79 @@ class _Run(Generic[Item, Result]):
         assert photo.loaded is not None
         return geometry.place(photo.loaded.image.shape[:2], self.matting.spec.input.size).input
 
+    def _try(self, stage: _Stage[Item], photos: list[_Photo[Item]]) -> None:
+        """Run a stage; what fails is the photo's own affair."""
+        try:
+            stage(photos)
+        except Exception as error:  # noqa: BLE001 - a decoder's, a network's, a disk's: any
+            _forget_arrays(error)
+            (photo, *others) = photos
+            if others:  # a batch, of which one may be to blame
+                for each in photos:
+                    self._try(stage, [each])
+            elif isinstance(error, MemoryError) and not photo.alone:
+                self._put_off(stage, photo)
+            else:
+                self._finish(photo, error=error)
+
     def _decode(self, photos: list[_Photo[Item]]) -> None:
         (photo,) = photos
-        started = time.perf_counter()
-        try:
+        with _timed(photo, "decode"):
             photo.loaded = self.decode(photo.item)
-        except Exception as error:  # noqa: BLE001 - a photo's, whatever it is
-            self._finish(photo, error=error)
-            return
-        finally:
-            photo.seconds["decode"] = time.perf_counter() - started
         height, width = photo.loaded.image.shape[:2]
         with self._changed:
-            self._bytes -= photo.bytes
-            photo.bytes = _BYTES_PER_PIXEL * height * width
-            self._bytes += photo.bytes
+            self._count(photo, _BYTES_PER_PIXEL * height * width)
             self._decoded.append(photo)
 
     def _infer(self, photos: list[_Photo[Item]]) -> None:
-        try:
-            mattes = self.matting.matte_many(
-                [photo.loaded for photo in photos], refine=self.refine, batch_size=len(photos)
-            )
-        except Exception as error:  # noqa: BLE001 - as above
-            if len(photos) == 1:
-                self._finish(photos[0], error=error)
-            else:  # one of them is to blame
-                for photo in photos:
-                    self._infer([photo])
-            return
+        loaded = [photo.loaded for photo in photos]
+        mattes = self.matting.matte_many(loaded, refine=self.refine, batch_size=len(photos))
         for photo, matte in zip(photos, mattes, strict=True):
-            photo.loaded, photo.matte = None, matte
-            photo.seconds |= {**matte.seconds, "decode": photo.seconds["decode"]}
             matte.seconds["decode"] = photo.seconds["decode"]
-            with self._changed:
-                self._matted.append(photo)
+            photo.seconds |= matte.seconds
+            photo.loaded, photo.matte = None, matte
+        with self._changed:
+            self._matted.extend(photos)
 
     def _encode(self, photos: list[_Photo[Item]]) -> None:
         (photo,) = photos
         assert photo.matte is not None
-        started = time.perf_counter()
-        try:
+        with _timed(photo, "encode"):
             result = self.encode(photo.item, photo.matte)
-        except Exception as error:  # noqa: BLE001 - as above
-            photo.seconds["encode"] = time.perf_counter() - started
-            self._finish(photo, error=error)
-            return
-        photo.seconds["encode"] = time.perf_counter() - started
         self._finish(photo, result=result)
+
+    def _put_off(self, stage: _Stage[Item], photo: _Photo[Item]) -> None:
+        """Try again when nothing else is under way, and let nothing begin beside it."""
+        photo.alone = True
+        with self._changed:
+            self._count(photo, self.memory_bytes + 1)
+            self._alone.append((stage, photo))
+
+    def _count(self, photo: _Photo[Item], size: int) -> None:
+        """What a photo now counts; one that goes alone keeps all there is until it is done."""
+        size = max(size, photo.bytes) if photo.alone else size
+        self._bytes += size - photo.bytes
+        photo.bytes = size
 
     def _finish(
         self, photo: _Photo[Item], *, result: Result | None = None, error: Exception | None = None
     ) -> None:
-        if error is not None:
-            _forget_arrays(error)
         photo.loaded = photo.matte = None
+        outcome = Outcome(item=photo.item, result=result, error=error, seconds=photo.seconds)
+        # A matte that waits to be yielded still takes memory; a file's size or name does not.
+        kept = result.alpha.size * _MATTE_BYTES_PER_PIXEL if isinstance(result, Matte) else 0
         with self._changed:
-            self._bytes -= photo.bytes
-            self._done[photo.number] = Outcome(
-                item=photo.item, result=result, error=error, seconds=photo.seconds
-            )
-            self._changed.notify_all()
+            self._bytes += kept - photo.bytes
+            self._done[photo.number] = outcome, kept
+
+
+@contextlib.contextmanager
+def _timed(photo: _Photo[Item], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        photo.seconds[stage] = time.perf_counter() - started
 
 
 def _forget_arrays(error: BaseException | None) -> None:
