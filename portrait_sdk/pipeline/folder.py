@@ -161,6 +161,7 @@ class _Run:
             pixels=self._pixels,
             refine=self._prepared.job.refine,
             workers=workers,
+            ordered=False,  # what is done is recorded at once; the report keeps the order
             cancel=self._cancel,
         )
         try:

@@ -55,8 +55,8 @@ def tasks(job: FolderJob) -> Iterator[Task | Problem]:
     """List a job's photos, always in the same order.
 
     Hidden files and folders are left out, and the target where it lies inside. Links to files are
-    followed; links to folders are, where they lead out of the source and not back to a folder that
-    they lie in.
+    followed; links to folders are, where they lead out of the source, and neither into the target
+    nor back to a folder that they lie in.
     """
     listing = _Listing(job)
     return listing.everything() if job.files is None else listing.named(job.files)
@@ -65,7 +65,7 @@ def tasks(job: FolderJob) -> Iterator[Task | Problem]:
 class _Listing:
     def __init__(self, job: FolderJob) -> None:
         self._source = Path(job.source)
-        self._real = os.path.realpath(job.source)
+        self._own = (os.path.realpath(job.source), os.path.realpath(job.target))
         self._target = _place(Path(job.target))
         self._endings = job.outputs.endings
         self._include = _Globs(job.include) if job.include else None
@@ -155,7 +155,8 @@ class _Listing:
         )
 
     def _leads_out(self, link: str) -> bool:
-        return not Path(os.path.realpath(link)).is_relative_to(self._real)
+        real = Path(os.path.realpath(link))
+        return not any(real.is_relative_to(own) for own in self._own)
 
     def _wanted(self, name: str) -> bool:
         if self._exclude.match(name):

@@ -101,16 +101,17 @@ class EntryFile:
         self._starts: dict[str, int] = {}
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self._writer = os.open(path, flags | (os.O_TRUNC if fresh else 0), 0o666)
-        self._reader = path.open("rb")
         end = 0
-        for line in self._reader:
-            if not line.endswith(b"\n"):
-                break
-            entry = _entry(line)
-            if entry is not None:
-                self._starts[entry.name] = end
-            end += len(line)
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                entry = _entry(line)
+                if entry is not None:
+                    self._starts[entry.name] = end
+                end += len(line)
         os.ftruncate(self._writer, end)
+        self._reader = path.open("rb")  # after what was torn is gone: its buffer holds none of it
 
     def expect(self, name: str) -> None:
         """Keep a place for a photo in the order of iteration."""

@@ -70,6 +70,8 @@ def test_links_to_files_and_to_outside_are_followed_and_loops_are_not(tmp_path: 
     (source / "loop").symlink_to(source)
     (source / "sub/up").symlink_to(source / "sub")
     (source / "self").symlink_to("self")
+    touch(tmp_path / "out", "earlier/result.png")
+    (source / "results").symlink_to(tmp_path / "out/earlier")
     (source / "nowhere.jpg").symlink_to("none.jpg")
     want = ["a.jpg", "link.jpg", "nowhere.jpg", "outside/c.jpg", "sub/b.jpg"]
     assert names(source) == want
