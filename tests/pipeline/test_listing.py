@@ -136,16 +136,16 @@ def test_odd_names(tmp_path: Path, name: str) -> None:
     assert task == Task(f"sub/{name}", f"sub/{name.removesuffix('.jpg')}")
 
 
-def test_a_hundred_thousand_photos_are_listed_folder_by_folder(tmp_path: Path) -> None:
+def test_many_photos_are_listed_folder_by_folder(tmp_path: Path) -> None:
     """Later folders are not read before their turn: here they come to be after the first photo."""
     source = touch(tmp_path / "in", *(f"a/{n:04}.jpg" for n in range(1000)))
-    for n in range(99):
+    for n in range(19):
         (source / f"b{n:02}").mkdir()
     found = listing.tasks(job(source, tmp_path / "out"))
     assert next(found) == Task("a/0000.jpg", "a/0000")
-    for n in range(99):
+    for n in range(19):
         for m in range(1000):
             os.link(source / f"a/{n:04}.jpg", source / f"b{n:02}/{m:04}.jpg")
     assert sum(1 for _ in itertools.islice(found, 5000)) == 5000
-    assert sum(1 for _ in found) == 100_000 - 5001
+    assert sum(1 for _ in found) == 20_000 - 5001
     shutil.rmtree(source)
