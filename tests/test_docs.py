@@ -78,12 +78,15 @@ def test_the_recipes_for_folders_run(tmp_path: Path, astronaut: Path, recipe: st
         ["/bin/sh", "-ec", f"exec {recipe}" if watching else recipe],
         cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL,
     ) as shell:  # fmt: skip
-        if watching:
-            while not list(tmp_path.glob("outbox/*.png")):
-                assert shell.poll() is None
-                time.sleep(0.1)
-            shell.send_signal(signal.SIGINT)
-        assert shell.wait(120) == (130 if watching else 0)
+        try:
+            if watching:
+                while not list(tmp_path.glob("outbox/*.png")):
+                    assert shell.poll() is None
+                    time.sleep(0.1)
+                shell.send_signal(signal.SIGINT)
+            assert shell.wait(120) == (130 if watching else 0)
+        finally:
+            shell.kill()  # one that does not end
     for target in re.findall(r"portrait folder \S+ (\S+)", recipe):
         report = json.loads((tmp_path / target / "report.json").read_bytes())
         assert (report["done"], report["failed"]) == (1, 0), target

@@ -228,11 +228,14 @@ def test_watching_ends_on_ctrl_c_with_the_report(tmp_path: Path, brightness: Pat
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["name"] == "a.png"
-        fill(source, "sub/b.png")
-        assert json.loads(process.stdout.readline())["name"] == "sub/b.png"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        try:
+            assert json.loads(process.stdout.readline())["name"] == "a.png"
+            fill(source, "sub/b.png")
+            assert json.loads(process.stdout.readline())["name"] == "sub/b.png"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        finally:
+            process.kill()  # one that does not end
     assert sorted(results(tmp_path / "out")) == ["a.png", "sub/b.png"]
     assert json.loads((tmp_path / "out/report.json").read_bytes())["done"] == 2
 
