@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from portrait_sdk.ops.foreground import estimate_foreground
     from portrait_sdk.ops.threads import set_threads
     from portrait_sdk.ops.trimap import trimap_from_alpha
+    from portrait_sdk.pipeline.folder import process_folder
+    from portrait_sdk.pipeline.job import FolderJob
+    from portrait_sdk.pipeline.outputs import Output, Outputs
+    from portrait_sdk.pipeline.report import FolderReport
     from portrait_sdk.pipeline.stream import MatteStream, stream
+    from portrait_sdk.pipeline.watch import Watch
     from portrait_sdk.spec import ModelSpec
 
 __version__ = "0.1.0"
@@ -46,6 +51,8 @@ __all__ = [
     "ConversionError",
     "DatasetError",
     "DownloadError",
+    "FolderJob",
+    "FolderReport",
     "ImageError",
     "ImageTooLargeError",
     "Limits",
@@ -56,10 +63,13 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "OptionError",
+    "Output",
     "OutputError",
+    "Outputs",
     "PortraitError",
     "ProviderError",
     "SpecError",
+    "Watch",
     "__version__",
     "composite",
     "cutout",
@@ -68,6 +78,7 @@ __all__ = [
     "load_image",
     "matte",
     "premultiply",
+    "process_folder",
     "save_image",
     "set_threads",
     "stream",
@@ -97,7 +108,12 @@ _HOMES = {
     "portrait_sdk.ops.foreground": ("estimate_foreground",),
     "portrait_sdk.ops.threads": ("set_threads",),
     "portrait_sdk.ops.trimap": ("trimap_from_alpha",),
+    "portrait_sdk.pipeline.folder": ("process_folder",),
+    "portrait_sdk.pipeline.job": ("FolderJob",),
+    "portrait_sdk.pipeline.outputs": ("Output", "Outputs"),
+    "portrait_sdk.pipeline.report": ("FolderReport",),
     "portrait_sdk.pipeline.stream": ("MatteStream", "stream"),
+    "portrait_sdk.pipeline.watch": ("Watch",),
     "portrait_sdk.spec": ("ModelSpec",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

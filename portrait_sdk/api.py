@@ -12,7 +12,7 @@ import numpy as np
 
 from portrait_sdk.errors import ClosedError, ImageError, OptionError
 from portrait_sdk.media import DEFAULT_LIMITS, Limits, load_image
-from portrait_sdk.model import registry
+from portrait_sdk.model import onnx_file, registry
 from portrait_sdk.model.session import Session
 from portrait_sdk.ops import compositing, foreground, geometry, postprocess, preprocess
 from portrait_sdk.ops import refine as refining
@@ -113,7 +113,8 @@ class Matte:
         Args:
             background: ``"blur"`` or ``"blur:RADIUS"`` (pixels): the photo's own, out of focus; a
                 colour as (r, g, b) of 0 to 255, ``"#rrggbb"`` or a name; or an image (path, bytes,
-                PIL image, array), scaled to cover the photo and cropped about its centre.
+                PIL image, array), scaled to cover the photo and cropped about its centre; or what
+                ``open_background`` returned.
             method: As for :meth:`cutout`.
             limits: For a background picture, as for :meth:`Matting.matte`.
 
@@ -121,12 +122,37 @@ class Matte:
             ImageError: The background is no colour, and no readable image.
             OptionError: The method or the blur radius is not possible.
         """
-        behind = resolve_background(background, self, limits)
+        behind = open_background(background, limits).behind(self)
         return compositing.composite(self._colours(method), self.alpha, behind)
 
 
-def resolve_background(background: Any, matte: Matte, limits: Limits) -> Image:  # noqa: ANN401
-    """What ``Matte.composite`` lays the person over: uint8 (H, W, 3), or (1, 1, 3) for a colour."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Background:
+    """What a person is laid over, opened once for many photos; :func:`open_background` makes it."""
+
+    picture: Image | None
+    """uint8 (H, W, 3) RGB, (1, 1, 3) for a colour; None: the photo's own, out of focus."""
+    blur_radius_px: float | None = None
+    """Of the photo's own; None goes by its size."""
+
+    def behind(self, matte: Matte) -> Image:
+        """What is seen behind ``matte``: uint8 (H, W, 3), or (1, 1, 3) for a colour."""
+        if self.picture is None:
+            return compositing.blur_background(matte.image, matte.alpha, self.blur_radius_px)
+        if self.picture.shape[:2] == (1, 1):
+            return self.picture
+        return compositing.cover(self.picture, matte.alpha.shape)
+
+
+def open_background(background: Any, limits: Limits = DEFAULT_LIMITS) -> Background:  # noqa: ANN401
+    """Read what ``Matte.composite`` takes; what is open already is returned.
+
+    Raises:
+        ImageError: It is no colour, and no readable image.
+        OptionError: The blur radius is not possible.
+    """
+    if isinstance(background, Background):
+        return background
     if isinstance(background, str):
         kind, colon, radius = background.partition(":")
         if kind == "blur":
@@ -136,10 +162,12 @@ def resolve_background(background: Any, matte: Matte, limits: Limits) -> Image: 
                 raise OptionError(
                     f"background {background!r}: expected blur:RADIUS in pixels"
                 ) from error
-            return compositing.blur_background(matte.image, matte.alpha, radius_px)
+            if radius_px is not None:
+                compositing.check_blur_radius(radius_px)
+            return Background(picture=None, blur_radius_px=radius_px)
         color = compositing.parse_color(background)
         if color is not None:
-            return np.array(color, np.uint8).reshape(1, 1, 3)
+            return Background(picture=np.array(color, np.uint8).reshape(1, 1, 3))
         # Path.exists raises for a name too long, and takes an empty one for the working folder.
         if not os.path.exists(background):  # noqa: PTH110
             raise ImageError(
@@ -149,9 +177,8 @@ def resolve_background(background: Any, matte: Matte, limits: Limits) -> Image: 
     elif isinstance(background, tuple | list) and len(background) == 3:  # noqa: PLR2004 - r, g, b
         if not all(isinstance(v, int | np.integer) and 0 <= v <= 255 for v in background):  # noqa: PLR2004
             raise ImageError(f"background colour: expected r, g, b of 0 to 255, got {background}")
-        return np.array(background, np.uint8).reshape(1, 1, 3)
-    picture = load_image(background, limits=limits).over_white()
-    return compositing.cover(picture, matte.alpha.shape)
+        return Background(picture=np.array(background, np.uint8).reshape(1, 1, 3))
+    return Background(picture=load_image(background, limits=limits).over_white())
 
 
 class Closes:
@@ -196,6 +223,14 @@ class Matting(Closes):
     def threads(self) -> int:
         """Threads of ONNX Runtime within one run."""
         return self._session.threads
+
+    def sha256(self) -> str:
+        """SHA-256 of the model's file as it lies there now; see ``onnx_file.sha256``.
+
+        Raises:
+            ModelError: The file cannot be read any more.
+        """
+        return onnx_file.sha256(self._session.path)
 
     def matte(
         self,

@@ -80,7 +80,7 @@ class OutputError(PortraitError, OSError):
 
 
 def printable(text: str) -> str:
-    """``text`` in one line: what does not print, as an escape."""
+    """Text in one line that any terminal takes, whatever a file's name in it holds."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -40,6 +40,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Allow the tested package to lie in the checkout (an editable install).",
     )
+    parser.addoption(
+        "--kill-photos",
+        type=int,
+        default=30,
+        help="How many photos the folder has that is killed ten times.  [default: 30]",
+    )
 
 
 def native_spec(**changes: Any) -> ModelSpec:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import sysconfig
+import time
 import tomllib
 from pathlib import Path
 
@@ -69,6 +75,48 @@ def test_the_metrics_page_prints_what_it_says() -> None:
     assert done.stdout == wanted
 
 
+FOLDERS = (CHECKOUT / "docs/folders.md").read_text("utf-8")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell")
+@pytest.mark.parametrize("recipe", re.findall(r"```sh\n(.*?)```", FOLDERS, re.DOTALL))
+def test_the_recipes_for_folders_run(tmp_path: Path, astronaut: Path, recipe: str) -> None:
+    for source in re.findall(r"portrait folder (\S+)", recipe):
+        (tmp_path / source).mkdir(parents=True, exist_ok=True)
+        shutil.copy(astronaut, tmp_path / source / "a.jpg")
+    scripts = sysconfig.get_path("scripts")
+    environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    watching = "--watch" in recipe
+    with subprocess.Popen(
+        ["/bin/sh", "-ec", f"exec {recipe}" if watching else recipe],
+        cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL,
+    ) as shell:  # fmt: skip
+        try:
+            if watching:
+                while not list(tmp_path.glob("outbox/*.png")):
+                    assert shell.poll() is None
+                    time.sleep(0.1)
+                shell.send_signal(signal.SIGINT)
+            assert shell.wait(120) == (130 if watching else 0)
+        finally:
+            shell.kill()  # one that does not end
+    for target in re.findall(r"portrait folder \S+ (\S+)", recipe):
+        report = json.loads((tmp_path / target / "report.json").read_bytes())
+        assert (report["done"], report["failed"]) == (1, 0), target
+
+
+def test_the_python_for_folders_runs(tmp_path: Path, astronaut: Path) -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", FOLDERS, re.DOTALL))
+    (tmp_path / "photos").mkdir()
+    shutil.copy(astronaut, tmp_path / "photos/a.jpg")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        check=True, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout == "1 0 0 0\n"
+    assert {p.name for p in (tmp_path / "out").glob("a*")} == {"a-cutout.png", "a-alpha.webp"}
+
+
 def test_every_variable_is_documented() -> None:
     usage = (CHECKOUT / "docs/usage.md").read_text("utf-8")
     package = Path(portrait_sdk.__file__).parent
@@ -87,5 +135,6 @@ def test_runtime_dependencies_are_what_matting_needs() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
     names = {re.split(r"[^A-Za-z0-9-]", d, maxsplit=1)[0] for d in project["dependencies"]}
     assert names == {
-        "click", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless", "pillow",
+        "click", "filelock", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless",
+        "pillow", "tqdm",
     }  # fmt: skip

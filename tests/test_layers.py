@@ -78,6 +78,7 @@ def run(code: str) -> str:
 def test_import_loads_neither_onnxruntime_nor_codecs_nor_pymatting() -> None:
     code = (
         "import sys, json, portrait_sdk, portrait_sdk.api, portrait_sdk.cli.matte;"
+        "import portrait_sdk.cli.folder;"
         "print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
     )
     loaded = set(json.loads(run(code)))

@@ -32,6 +32,7 @@ _COMMANDS = {
         "evaluate",
         "Score models side by side on a dataset.",
     ),
+    "folder": ("portrait_sdk.cli.folder", "folder", "Cut the people out of a folder of photos."),
     "inspect": ("portrait_sdk.cli.inspect", "inspect", "Show what is in an ONNX model."),
     "matte": ("portrait_sdk.cli.matte", "matte", "Cut the person out of one photo."),
     "models": ("portrait_sdk.cli.models", "models", "List and fetch published models."),
@@ -81,7 +82,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: exit status 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Entry point: exit status 0 done, 1 failed, 2 wrong usage, 3 in part, 130 interrupted."""
     interrupt.install()
     try:
         status = cli.main(standalone_mode=False)

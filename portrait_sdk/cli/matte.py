@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from portrait_sdk.cli.options import json_option, model_options
+from portrait_sdk.cli.options import (
+    format_option,
+    json_option,
+    model_options,
+    picture_options,
+    usage,
+)
+from portrait_sdk.pipeline.outputs import KINDS, Output, Outputs, default_kinds, encode, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from portrait_sdk.api import Matte, Matting
+    from portrait_sdk.api import Matting
     from portrait_sdk.media import Loaded
+    from portrait_sdk.ops.foreground import Method
     from portrait_sdk.ops.refine import Refine
-
-_KINDS = ("cutout", "alpha", "foreground", "composite")
-_METHODS = ("multilevel-fast", "multilevel", "blur-fusion", "closed-form", "none")
-_REFINE = ("auto", "guided", "patches", "none")
-_WITH_QUALITY = ("jpeg", "webp")
-_FORMATS = ("png", "webp", "tiff", "jpeg")
+    from portrait_sdk.pipeline.outputs import Format, Kind
 
 
 @click.command()
@@ -36,51 +39,23 @@ _FORMATS = ("png", "webp", "tiff", "jpeg")
 @click.option(
     "--output",
     "kind",
-    type=click.Choice(_KINDS),
+    type=click.Choice(KINDS),
     help="cutout: RGBA with clean colours. alpha: grey. foreground: estimated colours alone. "
     "composite: over --background.  [default: cutout; composite with --background]",
 )
-@click.option(
-    "--background",
-    metavar="COLOR|FILE|blur[:RADIUS]",
-    help="A colour (white, #1e90ff, 30,144,255), a picture, or the photo's own out of focus "
-    "(radius in pixels).",
-)
-@click.option(
-    "--foreground",
-    "method",
-    type=click.Choice(_METHODS),
-    default="multilevel-fast",
-    show_default=True,
-    help="How edge colours are cleaned of the old background; none keeps the photo's own.",
-)
-@click.option(
-    "--refine",
-    type=click.Choice(_REFINE),
-    default="auto",
-    show_default=True,
-    help="How alpha gets the photo's resolution. guided: edges follow the photo's detail. patches: "
-    "the network runs again where it was unsure; slow. auto: guided for photos larger than the "
-    "network's input.",
-)
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(_FORMATS),
-    help="File format.  [default: by OUT's extension; png for -]",
-)
-@click.option("--quality", type=click.IntRange(1, 100), help="Of JPEG; makes WebP lossy.")
+@picture_options
+@format_option("by OUT's extension; png for -")
 @model_options
 @json_option
 def matte(  # noqa: PLR0913 - one parameter an option
     *,
     image: str,
     out: str,
-    kind: str | None,
+    kind: Kind | None,
     background: str | None,
-    method: str,
+    method: Method,
     refine: Refine,
-    file_format: str | None,
+    file_format: Format | None,
     quality: int | None,
     model: str | None,
     provider: str,
@@ -92,16 +67,18 @@ def matte(  # noqa: PLR0913 - one parameter an option
     Formats go by extension: PNG, WebP, TIFF; JPEG for opaque outputs. The file appears whole or not
     at all.
     """
-    kind = _kind(kind, background)
-    file_format = _format(out, file_format, kind)
-    if quality is not None and file_format not in _WITH_QUALITY:
-        raise click.UsageError("--quality goes with a JPEG or WebP output")
+    form = _format(out, file_format)
+    with usage():
+        output = Output(kind=kind or default_kinds(background)[0], format=form)
+        outputs = Outputs(
+            pictures=(output,), background=background, foreground=method, quality=quality
+        )
     if "-" not in (image, out) and _same_file(image, out):
         raise click.UsageError(f"IN and OUT are the same file: {out}")
 
     import portrait_sdk
     from portrait_sdk.cli.heap import give_back_large_blocks
-    from portrait_sdk.media import encode_image, write_atomic
+    from portrait_sdk.media import write_atomic
 
     give_back_large_blocks()
 
@@ -123,8 +100,8 @@ def matte(  # noqa: PLR0913 - one parameter an option
     row = {
         "input": image,
         "output": out,
-        "kind": kind,
-        "format": file_format,
+        "kind": output.kind,
+        "format": output.format,
         "width": result.alpha.shape[1],
         "height": result.alpha.shape[0],
         "model": result.spec.name,
@@ -134,11 +111,11 @@ def matte(  # noqa: PLR0913 - one parameter an option
         "has_subject": found,
     }
     clock = time.perf_counter()
-    picture = _picture(result, kind, background, None if method == "none" else method)
+    picture = render(result, output.kind, outputs, background)
     seconds["compose"] = time.perf_counter() - clock
     del result
     clock = time.perf_counter()
-    data = encode_image(picture, file_format, quality=quality)
+    data = encode(picture, output, quality)
     seconds["encode"] = time.perf_counter() - clock
     del picture
     clock = time.perf_counter()
@@ -209,42 +186,14 @@ def _same_file(image: str, out: str) -> bool:
         return False
 
 
-def _kind(kind: str | None, background: str | None) -> str:
-    if kind is None:
-        return "composite" if background is not None else "cutout"
-    if kind == "composite" and background is None:
-        raise click.UsageError("--output composite needs --background")
-    if kind != "composite" and background is not None:
-        raise click.UsageError(f"--background goes with --output composite, not {kind}")
-    return kind
-
-
-def _format(out: str, chosen: str | None, kind: str) -> str:
+def _format(out: str, chosen: Format | None) -> Format:
     # Path would take the slash off a folder's name, "folder.png/".
     extension = os.path.splitext(out)[1].lower().lstrip(".")  # noqa: PTH122
-    names = {"png": "png", "webp": "webp", "tif": "tiff", "tiff": "tiff"}
+    names: dict[str, Format] = {"png": "png", "webp": "webp", "tif": "tiff", "tiff": "tiff"}
     names |= {"jpg": "jpeg", "jpeg": "jpeg"}
     found = chosen or ("png" if out == "-" else names.get(extension))
     if found is None:
         raise click.UsageError(
             f"{out}: expected the extension .png, .webp, .tiff or .jpg, or --format"
         )
-    if kind == "cutout" and found == "jpeg":
-        raise click.UsageError(
-            "a cutout has alpha and JPEG has none: choose .png, .webp or .tiff, "
-            "or --output composite --background white"
-        )
     return found
-
-
-def _picture(result: Matte, kind: str, background: str | None, method: Any) -> Any:  # noqa: ANN401
-    """The array to write: grey, RGB or RGBA."""
-    if kind == "alpha":
-        from portrait_sdk.ops.kernels import quantize
-
-        return quantize(result.alpha)
-    if kind == "foreground":
-        return result.image if method is None else result.foreground(method)
-    if kind == "composite":
-        return result.composite(background, method)
-    return result.cutout(method)

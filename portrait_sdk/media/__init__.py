@@ -1,6 +1,6 @@
 """Pictures in and out of files: the one place where codecs are used, imported when first needed."""
 
-from portrait_sdk.media.atomic import write_atomic
+from portrait_sdk.media.atomic import open_atomic, write_atomic
 from portrait_sdk.media.encode import encode_image, output_format, save_image
 from portrait_sdk.media.header import count_pixels
 from portrait_sdk.media.limits import DEFAULT_LIMITS, Limits
@@ -16,6 +16,7 @@ __all__ = [
     "encode_image",
     "load_image",
     "load_stored",
+    "open_atomic",
     "output_format",
     "save_image",
     "write_atomic",

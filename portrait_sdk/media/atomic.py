@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
-from portrait_sdk.errors import OutputError
+from portrait_sdk.errors import OutputError, PortraitError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PART = re.compile(r"\.portrait-[0-9a-f]{16}\.part")
+"""Name of a temporary file, which a process that was killed leaves behind."""
 
 _STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 
@@ -23,22 +31,37 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | bytearray | memoryv
     Raises:
         OutputError: It cannot be written; the temporary file is gone.
     """
+    with open_atomic(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def open_atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a binary file to be written piece by piece, as :func:`write_atomic` does in one.
+
+    It appears at the end of the ``with`` block, and not at all if that ends with an error.
+
+    Raises:
+        OutputError: It cannot be written, or an OSError came out of the block.
+    """
     name = os.fsdecode(path)
     try:
         state = _stat(name)
         if state is not None and _is_stream(name, state):
             with Path(name).open("wb") as file:
-                file.write(data)
+                yield file
             return
         target = Path(os.path.realpath(name))
         problem = _problem(name, state, target)
-        if problem is None:
-            _replace(target, data, None if state is None else stat.S_IMODE(state.st_mode))
+        if problem is not None:
+            raise OutputError(f"{name!r}: {problem}")
+        with _replacing(target, None if state is None else stat.S_IMODE(state.st_mode)) as file:
+            yield file
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, PortraitError):
+            raise
         reason = error.strerror if isinstance(error, OSError) else None
         raise OutputError(f"{name!r}: cannot be written: {reason or error}") from error
-    if problem is not None:
-        raise OutputError(f"{name!r}: {problem}")
 
 
 def _is_stream(name: str, state: os.stat_result) -> bool:
@@ -66,7 +89,8 @@ def _stat(name: str) -> os.stat_result | None:
         return None
 
 
-def _replace(target: Path, data: bytes | bytearray | memoryview, mode: int | None) -> None:
+@contextlib.contextmanager
+def _replacing(target: Path, mode: int | None) -> Iterator[BinaryIO]:
     part = target.parent / f".portrait-{os.urandom(8).hex()}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
@@ -74,7 +98,7 @@ def _replace(target: Path, data: bytes | bytearray | memoryview, mode: int | Non
         with os.fdopen(os.open(part, flags, 0o666), "wb") as file:
             if mode is not None:
                 part.chmod(mode)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from portrait_sdk.media.container import kind_of
 from portrait_sdk.media.decode import READERS
-from portrait_sdk.media.source import is_encoded
+from portrait_sdk.media.source import is_encoded, is_pil
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -29,9 +28,8 @@ def count_pixels(image: object) -> int | None:
         Width times height; None where they do not tell: a file object (not read here), a TIFF
         whose directory stands at its end, or what is no picture.
     """
-    pil = sys.modules.get("PIL.Image")
-    if pil is not None and isinstance(image, pil.Image):
-        return cast("int", image.width * image.height)
+    if is_pil(image):
+        return image.width * image.height
     if isinstance(image, str | os.PathLike):
         try:
             with Path(os.fsdecode(image)).open("rb", buffering=0) as file:

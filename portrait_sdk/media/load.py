@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from portrait_sdk.errors import ImageError, OptionError
 from portrait_sdk.media.decode import decode, decode_stored, from_pil
 from portrait_sdk.media.limits import DEFAULT_LIMITS, Limits
 from portrait_sdk.media.samples import from_array
-from portrait_sdk.media.source import is_encoded, read_bytes, read_file, read_path
+from portrait_sdk.media.source import is_encoded, is_pil, read_bytes, read_file, read_path
 
 if TYPE_CHECKING:
     from portrait_sdk.media.stored import Stored
@@ -77,9 +76,7 @@ def load_image(  # noqa: PLR0911 - one for each kind of picture
         return image
     if isinstance(image, np.ndarray):
         return _loaded(*from_array(np.asarray(image), color), None)
-    # A Pillow image exists only where Pillow is loaded, wholly: another thread may be importing it.
-    pil = getattr(sys.modules.get("PIL.Image"), "Image", None)
-    if pil is not None and isinstance(image, pil):
+    if is_pil(image):
         return _loaded(*from_pil(image, limits), None)
     if isinstance(image, str | os.PathLike):
         return _loaded(*decode(*read_path(image, limits), limits))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from portrait_sdk.errors import ImageError
 
 if TYPE_CHECKING:
+    from PIL import Image as Pil
+
     from portrait_sdk.media.limits import Limits
 
 _PIECE = 2**20
@@ -27,6 +30,13 @@ def is_encoded(image: object) -> TypeGuard[bytes | bytearray | memoryview]:
     if isinstance(image, memoryview):
         return image.ndim == 1 and image.itemsize == 1
     return isinstance(image, bytes | bytearray)
+
+
+def is_pil(image: object) -> TypeGuard[Pil.Image]:
+    """Whether ``image`` is a Pillow image, which exists only where Pillow is loaded."""
+    # Another thread may be loading it just now: then the module is there, and its class is not.
+    kind = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    return kind is not None and isinstance(image, kind)
 
 
 def read_path(path: str | os.PathLike[str], limits: Limits) -> tuple[bytes, str]:

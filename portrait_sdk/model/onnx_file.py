@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portrait_sdk.errors import ModelError
+from portrait_sdk.model import cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +73,22 @@ def read(path: Path) -> OnnxFile:
         raise ModelError(f"{path}: expected an ONNX model, got an empty file")
     _contain(path, found.external)
     return found
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a model, in hexadecimal: of its file, or of the hashes of all files it is kept in.
+
+    Raises:
+        ModelError: As :func:`read`.
+    """
+    import hashlib  # here, as ``cache`` does
+
+    external = sorted(read(path).external)
+    whole = cache.sha256(path)
+    if external:
+        hashes = [whole, *(cache.sha256(path.parent / name) for name in external)]
+        whole = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    return whole
 
 
 def _contain(path: Path, locations: set[str]) -> None:

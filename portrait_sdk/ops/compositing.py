@@ -119,6 +119,16 @@ def cover(background: Image, size: tuple[int, int]) -> Image:
     return np.asarray(cv2.resize(part, (width, height), interpolation=how), np.uint8)
 
 
+def check_blur_radius(radius_px: float) -> None:
+    """Refuse what is no radius.
+
+    Raises:
+        OptionError: It is not a positive number.
+    """
+    if not (math.isfinite(radius_px) and radius_px > 0):
+        raise OptionError(f"blur radius: expected a number of pixels above 0, got {radius_px}")
+
+
 def blur_background(image: Image, alpha: AlphaF32, radius_px: float | None = None) -> Image:
     """The photo's surroundings out of focus, without the person smeared into them.
 
@@ -147,8 +157,7 @@ def blur_background(image: Image, alpha: AlphaF32, radius_px: float | None = Non
     require(alpha, "alpha", (height, width))
     if radius_px is None:
         radius_px = max(height, width) / _BLUR_SHARE
-    if not (math.isfinite(radius_px) and radius_px > 0):
-        raise OptionError(f"blur radius: expected a number of pixels above 0, got {radius_px}")
+    check_blur_radius(radius_px)
     shrink = max(1.0, radius_px / _WORK_RADIUS)
     small = (max(1, round(width / shrink)), max(1, round(height / shrink)))
     # The small constant lets a photo that is all person blur into itself instead of dividing by 0.

@@ -180,3 +180,13 @@ def test_a_tag_wider_than_protobufs_does_not_hide_external_data(tmp_path: Path) 
 def test_impossible_locations_are_refused(tmp_path: Path, location: str) -> None:
     with pytest.raises(ModelError, match="external data"):
         onnx_file.read(external_model(tmp_path, location))
+
+
+def test_the_hash_is_of_the_weights_too(tmp_path: Path) -> None:
+    path = external_model(tmp_path, "w.bin")
+    found = set()
+    for weights in (bytes(8), bytes(7) + b"1"):
+        (tmp_path / "w.bin").write_bytes(weights)
+        found.add(onnx_file.sha256(path))
+    assert len(found) == 2
+    assert onnx_file.sha256(path) in found
