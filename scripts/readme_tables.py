@@ -54,10 +54,10 @@ def _model_row(row: dict[str, Any]) -> str:
 
 def peers() -> str:
     """Every comparison that was measured, as time and ratio."""
-    rows = [*_kernel_rows(), *_png_rows(), *_process_rows()]
+    rows = [*_kernel_rows(), *_png_rows(), *_process_rows(), *_folder_rows()]
     machines = {
         f"{result['machine']['threads']} threads of {result['machine']['processor']}"
-        for name in ("kernels", "png", "process")
+        for name in ("kernels", "png", "process", "folder")
         if (result := _result(name)) is not None
     }
     whole = (
@@ -126,6 +126,22 @@ def _process_rows() -> Iterator[str]:
                     _process(row),
                     row["time_ratio"],
                 )
+
+
+def _folder_rows() -> Iterator[str]:
+    result = _result("folder")
+    for pictures, found in (result or {"sets": {}})["sets"].items():
+        measured = found.get("processes", {"rows": {}})["rows"]
+        ours = measured.get("portrait folder")
+        if ours is not None and pictures.startswith("12 MP"):
+            theirs = measured["rembg p"]
+            yield _row(
+                f"folder of {found['processes']['photos']}, u2netp ({pictures.split()[-1]})",
+                _process(ours),
+                "`rembg p`",
+                _process(theirs),
+                ours["time_ratio"],
+            )
 
 
 def _runtime_sentence() -> list[str]:

@@ -142,7 +142,7 @@ def stream(  # noqa: PLR0913 - those of load and matte, and its own
             the workers.
         workers: Threads; None: the budget (``set_threads``).
         batch_size: Most photos in one run of the network: neighbours that come to the same input
-            size. Batches may change alpha in its last bits.
+            size. No gain on a CPU; on a GPU batches may change alpha in its last bits.
         memory_bytes: About what the photos under way may take; a larger one goes alone.
         errors: ``raise``: a photo that fails raises its error at its place, and the stream is
             closed. ``yield``: the error takes the matte's place, and the stream goes on.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,6 +147,24 @@ def test_bands_cover_every_row_once(monkeypatch: pytest.MonkeyPatch, count: int,
     assert min(seen)[0] == 0
     assert sum(b - a for a, b in seen) == rows
     assert len(seen) == min(count, rows)
+
+
+@pytest.mark.parametrize(("busy", "bands"), [(1, 4), (2, 2), (3, 1), (9, 1)])
+def test_a_thread_among_others_keeps_to_its_share(
+    monkeypatch: pytest.MonkeyPatch, busy: int, bands: int
+) -> None:
+    monkeypatch.setenv(threads.VARIABLE, "4")
+
+    def count() -> int:
+        seen: list[int] = []
+        threads.over_rows(100, 1 << 20, lambda first, _last: seen.append(first))
+        return len(seen)
+
+    with threads.share_of_budget(busy):
+        assert count() == bands
+        with ThreadPoolExecutor(1) as another:
+            assert another.submit(count).result() == 4
+    assert count() == 4
 
 
 def test_an_error_in_any_band_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

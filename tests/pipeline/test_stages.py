@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portrait_sdk import Matte, Matting
+    from portrait_sdk.types import Image
 
 GREYS = list(range(0, 250, 10))
 LARGE = 255
@@ -256,6 +257,30 @@ def test_memory_that_runs_out_is_tried_again_alone(matting: Matting) -> None:
     found = list(run(GREYS, matting, encode=crowd.around(short), workers=4))
     assert [o.result for o in found] == [None if grey == 60 else grey for grey in GREYS]
     assert isinstance(found[6].error, MemoryError)
+
+
+class ShortOfMemory(Loaded):
+    """A photo for which memory runs out the first time it is shown to the network."""
+
+    times: ClassVar[list[int]] = []
+
+    def over_white(self) -> Image:
+        grey = int(self.image[0, 0, 0])
+        self.times.append(grey)
+        if self.times.count(grey) == 1:
+            raise MemoryError
+        return super().over_white()
+
+
+def test_memory_that_runs_out_in_the_network_is_tried_again(matting: Matting) -> None:
+    def short(grey: int) -> Loaded:
+        kind = ShortOfMemory if grey in (30, 40, 50) else Loaded
+        photo = decode(grey)
+        return kind(image=photo.image, source_alpha=None, format=None)
+
+    found = list(run(GREYS, matting, decode=short, workers=4))
+    assert [outcome.result for outcome in found] == GREYS
+    assert sorted(ShortOfMemory.times) == [30, 30, 40, 40, 50, 50]
 
 
 def test_closing_leaves_no_thread(matting: Matting) -> None:
