@@ -82,7 +82,7 @@ def run(  # noqa: PLR0913 - a job has many sides
     pixels: Callable[[Item], int | None] | None = None,
     refine: Refine = "auto",
     workers: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     look_ahead: int | None = None,
     memory_bytes: int = MEMORY_BYTES,
     ordered: bool = True,
@@ -106,8 +106,8 @@ def run(  # noqa: PLR0913 - a job has many sides
         refine: As for :meth:`Matting.matte`.
         workers: Threads that decode, infer and encode; None: the budget (``set_threads``).
         batch_size: Most photos in one run of the network: neighbours that come to the same input
-            size. On a CPU a batch gives the same alpha for a tenth more work (measured with
-            portrait-s); on a GPU alpha may differ in its last bits with what was batched.
+            size; None: ``Matting.photos_at_once``. On a GPU alpha may differ in its last bits with
+            what was batched.
         look_ahead: Most photos taken from ``items`` whose outcome has not been yielded; None: two
             more than twice the workers.
         memory_bytes: About what all photos under way may take. One that needs more goes alone.
@@ -131,7 +131,9 @@ def run(  # noqa: PLR0913 - a job has many sides
         pixels=pixels,
         refine=refine,
         workers=workers,
-        batch_size=threads.check(batch_size, "batch_size"),
+        batch_size=matting.photos_at_once
+        if batch_size is None
+        else threads.check(batch_size, "batch_size"),
         look_ahead=2 * workers + 2
         if look_ahead is None
         else threads.check(look_ahead, "look_ahead"),

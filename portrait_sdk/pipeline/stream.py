@@ -84,7 +84,7 @@ def stream(
     refine: Refine = ...,
     look_ahead: int | None = ...,
     workers: int | None = ...,
-    batch_size: int = ...,
+    batch_size: int | None = ...,
     memory_bytes: int = ...,
     errors: Literal["raise"] = ...,
 ) -> MatteStream[Matte]: ...
@@ -102,7 +102,7 @@ def stream(
     refine: Refine = ...,
     look_ahead: int | None = ...,
     workers: int | None = ...,
-    batch_size: int = ...,
+    batch_size: int | None = ...,
     memory_bytes: int = ...,
     errors: Literal["yield"],
 ) -> MatteStream[Matte | Exception]: ...
@@ -119,7 +119,7 @@ def stream(  # noqa: PLR0913 - those of load and matte, and its own
     refine: Refine = "auto",
     look_ahead: int | None = None,
     workers: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     memory_bytes: int = stages.MEMORY_BYTES,
     errors: Literal["raise", "yield"] = "raise",
 ) -> MatteStream[Any]:
@@ -142,7 +142,8 @@ def stream(  # noqa: PLR0913 - those of load and matte, and its own
             the workers.
         workers: Threads; None: the budget (``set_threads``).
         batch_size: Most photos in one run of the network: neighbours that come to the same input
-            size. No gain on a CPU; on a GPU batches may change alpha in its last bits.
+            size; None: :attr:`Matting.photos_at_once`. On a GPU batches may change alpha in its
+            last bits.
         memory_bytes: About what the photos under way may take; a larger one goes alone.
         errors: ``raise``: a photo that fails raises its error at its place, and the stream is
             closed. ``yield``: the error takes the matte's place, and the stream goes on.
