@@ -22,60 +22,70 @@
 
 static const float ps_flat = 1.0f / 512.0f; /* half a level of 8 bits */
 
-/* The slopes of one pixel; its window begins at x in each of the framed rows. */
-PS_INLINE void
-ps_slopes_pixel(const float *const *rows, size_t x, float ridge, float *s0, float *s1, float *s2,
-                float *s3)
-{
-    const float r = rows[1][x + 1], g = rows[4][x + 1], b = rows[7][x + 1], p = rows[10][x + 1];
-    float sum_r = 0.0f, sum_g = 0.0f, sum_b = 0.0f, sum_p = 0.0f;
-    float rr = 0.0f, rg = 0.0f, rb = 0.0f, gg = 0.0f, gb = 0.0f, bb = 0.0f;
-    float rp = 0.0f, gp = 0.0f, bp = 0.0f;
+/* Moments of a window's differences from its centre: sums, then sums of products. */
+enum { PS_R, PS_G, PS_B, PS_P, PS_RR, PS_RG, PS_RB, PS_GG, PS_GB, PS_BB, PS_RP, PS_GP, PS_BP };
 
+/* The slopes of n pixels, at most PS_BLOCK; the first window begins at x in each of the framed rows.
+ * Loops over pixels are the inner ones, for the compiler to turn into vectors. */
+PS_INLINE void
+ps_slopes_some(const float *const *rows, size_t x, float ridge, float s[4][PS_BLOCK], size_t n)
+{
+    const float *r = rows[1] + x + 1, *g = rows[4] + x + 1, *b = rows[7] + x + 1;
+    const float *p = rows[10] + x + 1;
+    float m[PS_BP + 1][PS_BLOCK];
+
+    memset(m, 0, sizeof m);
     for (size_t i = 0; i < 3; i++) {
         for (size_t j = 0; j < 3; j++) {
-            const float dr = rows[i][x + j] - r, dg = rows[3 + i][x + j] - g;
-            const float db = rows[6 + i][x + j] - b, dp = rows[9 + i][x + j] - p;
-            sum_r += dr;
-            sum_g += dg;
-            sum_b += db;
-            sum_p += dp;
-            rr += dr * dr;
-            rg += dr * dg;
-            rb += dr * db;
-            gg += dg * dg;
-            gb += dg * db;
-            bb += db * db;
-            rp += dr * dp;
-            gp += dg * dp;
-            bp += db * dp;
+            const float *at_r = rows[i] + x + j, *at_g = rows[3 + i] + x + j;
+            const float *at_b = rows[6 + i] + x + j, *at_p = rows[9 + i] + x + j;
+            for (size_t k = 0; k < n; k++) {
+                const float dr = at_r[k] - r[k], dg = at_g[k] - g[k];
+                const float db = at_b[k] - b[k], dp = at_p[k] - p[k];
+                m[PS_R][k] += dr;
+                m[PS_G][k] += dg;
+                m[PS_B][k] += db;
+                m[PS_P][k] += dp;
+                m[PS_RR][k] += dr * dr;
+                m[PS_RG][k] += dr * dg;
+                m[PS_RB][k] += dr * db;
+                m[PS_GG][k] += dg * dg;
+                m[PS_GB][k] += dg * db;
+                m[PS_BB][k] += db * db;
+                m[PS_RP][k] += dr * dp;
+                m[PS_GP][k] += dg * dp;
+                m[PS_BP][k] += db * dp;
+            }
         }
     }
-    /* 81 times the covariances; epsilon comes times 81, too. */
-    rr = (9.0f * rr - sum_r * sum_r) + ridge;
-    rg = 9.0f * rg - sum_r * sum_g;
-    rb = 9.0f * rb - sum_r * sum_b;
-    gg = (9.0f * gg - sum_g * sum_g) + ridge;
-    gb = 9.0f * gb - sum_g * sum_b;
-    bb = (9.0f * bb - sum_b * sum_b) + ridge;
-    rp = 9.0f * rp - sum_r * sum_p;
-    gp = 9.0f * gp - sum_g * sum_p;
-    bp = 9.0f * bp - sum_b * sum_p;
-    /* Elimination of a symmetric system: its pivots are at least the ridge. */
-    const float l_g = rg / rr, l_b = rb / rr;
-    const float d_g = gg - l_g * rg;
-    const float m_b = gb - l_g * rb;
-    const float l_gb = m_b / d_g;
-    const float d_b = (bb - l_b * rb) - l_gb * m_b;
-    const float y_g = gp - l_g * rp;
-    const float y_b = (bp - l_b * rp) - l_gb * y_g;
-    const float a_b = y_b / d_b;
-    const float a_g = y_g / d_g - l_gb * a_b;
-    const float a_r = (rp / rr - l_g * a_g) - l_b * a_b;
-    *s0 = a_r * (1.0f / 255.0f);
-    *s1 = a_g * (1.0f / 255.0f);
-    *s2 = a_b * (1.0f / 255.0f);
-    *s3 = (a_r * r + a_g * g) + a_b * b;
+    for (size_t k = 0; k < n; k++) {
+        const float sum_r = m[PS_R][k], sum_g = m[PS_G][k], sum_b = m[PS_B][k], sum_p = m[PS_P][k];
+        /* 81 times the covariances; epsilon comes times 81, too. */
+        const float rr = (9.0f * m[PS_RR][k] - sum_r * sum_r) + ridge;
+        const float rg = 9.0f * m[PS_RG][k] - sum_r * sum_g;
+        const float rb = 9.0f * m[PS_RB][k] - sum_r * sum_b;
+        const float gg = (9.0f * m[PS_GG][k] - sum_g * sum_g) + ridge;
+        const float gb = 9.0f * m[PS_GB][k] - sum_g * sum_b;
+        const float bb = (9.0f * m[PS_BB][k] - sum_b * sum_b) + ridge;
+        const float rp = 9.0f * m[PS_RP][k] - sum_r * sum_p;
+        const float gp = 9.0f * m[PS_GP][k] - sum_g * sum_p;
+        const float bp = 9.0f * m[PS_BP][k] - sum_b * sum_p;
+        /* Elimination of a symmetric system: its pivots are at least the ridge. */
+        const float l_g = rg / rr, l_b = rb / rr;
+        const float d_g = gg - l_g * rg;
+        const float m_b = gb - l_g * rb;
+        const float l_gb = m_b / d_g;
+        const float d_b = (bb - l_b * rb) - l_gb * m_b;
+        const float y_g = gp - l_g * rp;
+        const float y_b = (bp - l_b * rp) - l_gb * y_g;
+        const float a_b = y_b / d_b;
+        const float a_g = y_g / d_g - l_gb * a_b;
+        const float a_r = (rp / rr - l_g * a_g) - l_b * a_b;
+        s[0][k] = a_r * (1.0f / 255.0f);
+        s[1][k] = a_g * (1.0f / 255.0f);
+        s[2][k] = a_b * (1.0f / 255.0f);
+        s[3][k] = (a_r * r[k] + a_g * g[k]) + a_b * b[k];
+    }
 }
 
 /* Whether alpha differs from the window's centre by more than ps_flat; 0 or 1. */
@@ -112,9 +122,7 @@ ps_slopes_row(const float *const *rows, float epsilon, float *restrict out, size
             memset(out + 4 * x, 0, 4 * PS_BLOCK * sizeof *out);
             continue;
         }
-        for (size_t i = 0; i < PS_BLOCK; i++) {
-            ps_slopes_pixel(rows, x + i, ridge, s[0] + i, s[1] + i, s[2] + i, s[3] + i);
-        }
+        ps_slopes_some(rows, x, ridge, s, PS_BLOCK);
         for (size_t i = 0; i < PS_BLOCK; i++) {
             for (size_t c = 0; c < 4; c++) {
                 out[4 * (x + i) + c] = active[i] ? s[c][i] : 0.0f;
@@ -122,11 +130,11 @@ ps_slopes_row(const float *const *rows, float epsilon, float *restrict out, size
         }
     }
     for (; x < n; x++) {
-        float *at = out + 4 * x;
-        if (ps_slopes_active(rows, x)) {
-            ps_slopes_pixel(rows, x, ridge, at, at + 1, at + 2, at + 3);
-        } else {
-            memset(at, 0, 4 * sizeof *at);
+        float s[4][PS_BLOCK];
+        const int active = ps_slopes_active(rows, x);
+        ps_slopes_some(rows, x, ridge, s, 1);
+        for (size_t c = 0; c < 4; c++) {
+            out[4 * x + c] = active ? s[c][0] : 0.0f;
         }
     }
 }
@@ -259,19 +267,22 @@ ps_guided_slopes(const ps_guided_impl *impl, const ps_in *guide, ps_in alpha, si
     return 0;
 }
 
-/* Which columns have slopes in the small rows from start on; counts[i]: how many of those before i.
- * Returns how many there are. */
+/* Which columns have slopes in the small rows from start on, any bit of them set; counts[i]: how many
+ * of those before i. Returns how many there are. */
 static size_t
 ps_guided_active(ps_in slopes, size_t start, size_t k, size_t columns, size_t *restrict counts)
 {
-    counts[0] = 0;
-    for (size_t i = 0; i < columns; i++) {
-        int active = 0;
-        for (size_t j = 0; j < k; j++) {
-            const float *s = ps_in_f32(slopes, start + j) + 4 * i;
-            active |= (s[0] != 0.0f) | (s[1] != 0.0f) | (s[2] != 0.0f) | (s[3] != 0.0f);
+    memset(counts, 0, (columns + 1) * sizeof *counts);
+    for (size_t j = 0; j < k; j++) {
+        const float *row = ps_in_f32(slopes, start + j);
+        for (size_t i = 0; i < columns; i++) {
+            uint64_t bits[2];
+            memcpy(bits, row + 4 * i, sizeof bits);
+            counts[i + 1] |= (bits[0] | bits[1]) != 0;
         }
-        counts[i + 1] = counts[i] + (size_t)active;
+    }
+    for (size_t i = 0; i < columns; i++) {
+        counts[i + 1] += counts[i];
     }
     return counts[columns];
 }

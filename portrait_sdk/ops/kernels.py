@@ -271,41 +271,80 @@ def deflate(data: U8Array, out: U8Array, *, last: bool) -> int:
     return int(_run.deflate(data, last, out))
 
 
+_IN_CACHE_BYTES = 1 << 18  # of a result that is gone over twice
 _PIXELS_PER_THREAD = 1 << 15  # a few hundred microseconds of work
 
 
-def guided_slopes(guide: Planes, alpha: AlphaF32, epsilon: float) -> F32Array:
-    """How alpha follows a small photo's colours: float32 (h, w, 4); see ``_kernels_numpy``."""
-    guide, alpha = _dense(guide), _dense(alpha)
-    out = np.empty((*alpha.shape, 4), np.float32)
-    threads.over_rows(
-        out.shape[0],
-        out.shape[1] * 32,
-        lambda a, b: _run.guided_slopes(guide, alpha, out[a:b], a, epsilon),
-    )
-    return out
+def guided_slopes(
+    image: Image,
+    alpha: AlphaF32,
+    taps: tuple[Taps, Taps],
+    scale: F32Array,
+    offset: F32Array,
+    epsilon: float,
+) -> F32Array:
+    """How alpha follows a photo's colours, the photo made as small as alpha: float32 (h, w, 4).
 
-
-def guided_detail(image: Image, slopes: F32Array, alpha: AlphaF32, taps: tuple[Taps, Taps]) -> None:
-    """Add the photo's detail to ``alpha``, in place; see ``_kernels_numpy.guided_detail``."""
-    image, slopes = _dense(image), _dense(slopes)
+    Args:
+        image: uint8 (H, W, 3).
+        alpha: float32 (h, w).
+        taps: From the photo's size to alpha's.
+        scale: float32 (3,), as for ``resize_to_planes``.
+        offset: float32 (3,), likewise.
+        epsilon: See ``_kernels_numpy.guided_slopes``.
+    """
+    image, alpha = _dense(image), _dense(alpha)
     vertical, horizontal = taps
+    out = np.empty((*alpha.shape, 4), np.float32)
 
     def band(first: int, last: int) -> None:
-        rows = vertical.rows(first, last)
-        part = alpha[first:last]
-        _run.guided_detail(
-            image[first:last],
-            slopes,
-            part,
-            part,
+        # Windows reach one row beyond the band.
+        above, below = max(0, first - 1), min(alpha.shape[0], last + 1)
+        guide = np.empty((3, below - above, alpha.shape[1]), np.float32)
+        rows = vertical.rows(above, below)
+        _run.resize_to_planes(
+            image,
+            guide,
             rows.start,
             rows.weights,
             horizontal.start,
             horizontal.weights,
+            scale,
+            offset,
+            False,  # noqa: FBT003 - the kernel's order of arguments
         )
+        _run.guided_slopes(guide, alpha[above:below], out[first:last], first - above, epsilon)
 
-    threads.over_rows(alpha.shape[0], alpha.shape[1] * 11, band)
+    threads.over_rows(out.shape[0], out.shape[1] * 32, band)
+    return out
+
+
+def guided_alpha(
+    alpha: AlphaF32, image: Image, slopes: F32Array, taps: tuple[Taps, Taps]
+) -> AlphaF32:
+    """Alpha resized to the photo, with the photo's detail along ``slopes``: float32 (H, W).
+
+    Args:
+        alpha: float32 (h, w).
+        image: uint8 (H, W, 3).
+        slopes: Of ``guided_slopes``.
+        taps: From alpha's size to the photo's.
+    """
+    alpha, image, slopes = _dense(alpha), _dense(image), _dense(slopes)
+    vertical, horizontal = taps
+    out = np.empty(image.shape[:2], np.float32)
+    step = max(1, _IN_CACHE_BYTES // (4 * out.shape[1]))
+
+    def band(first: int, last: int) -> None:
+        for top in range(first, last, step):
+            part = slice(top, min(top + step, last))
+            rows = vertical.rows(part.start, part.stop)
+            axes = (rows.start, rows.weights, horizontal.start, horizontal.weights)
+            _run.resize_alpha(alpha, out[part], *axes)
+            _run.guided_detail(image[part], slopes, out[part], out[part], *axes)
+
+    threads.over_rows(out.shape[0], out.shape[1] * 19, band)
+    return out
 
 
 def connectivity(

@@ -111,16 +111,12 @@ def guided(alpha: F32Array, image: Image) -> AlphaF32:
         for slopes at a small size.
     """
     size = (image.shape[0], image.shape[1])
-    full = postprocess.resized(alpha, size)
     if size[0] <= alpha.shape[0] or size[1] <= alpha.shape[1]:
-        return full
-    guide = np.empty((3, *alpha.shape), np.float32)
+        return postprocess.resized(alpha, size)
     level, zero = np.full(3, 1 / 255, np.float32), np.zeros(3, np.float32)
-    taps = resample.taps_for(size, guide.shape[1:], _AREA)
-    kernels.resize_to_planes(image, guide, taps, level, zero, reverse=False)
-    slopes = kernels.guided_slopes(guide, np.clip(alpha, 0, 1), _EPSILON)
-    kernels.guided_detail(image, slopes, full, postprocess.taps_back(alpha.shape, size))
-    return full
+    down = resample.taps_for(size, (alpha.shape[0], alpha.shape[1]), _AREA)
+    slopes = kernels.guided_slopes(image, np.clip(alpha, 0, 1), down, level, zero, _EPSILON)
+    return kernels.guided_alpha(alpha, image, slopes, postprocess.taps_back(alpha.shape, size))
 
 
 def patches(
