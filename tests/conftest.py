@@ -18,6 +18,7 @@ from portrait_sdk.spec import (
     ModelSpec,
     OutputSpec,
     SizePolicy,
+    StateSpec,
 )
 
 if TYPE_CHECKING:
@@ -113,6 +114,24 @@ def build_model(
         helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
     onnx.save(model, path)
     return path
+
+
+def summing_model(path: Path) -> Path:
+    """Write a recurrent graph: a quarter of the brightness of all frames so far, in one state."""
+
+    def extra(helper: Any, nodes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
+        inputs.append(helper.make_tensor_value_info("sum_in", 1, [1, 1, "a", "b"]))
+        inputs.append(helper.make_tensor_value_info("ratio", 1, [1]))
+        outputs.append(helper.make_tensor_value_info("sum_out", 1, None))
+        nodes.insert(1, helper.make_node("Add", ["mean", "sum_in"], ["sum_out"]))
+        nodes.insert(2, helper.make_node("Mul", ["sum_out", "ratio"], ["quarter"]))
+        nodes[3].input[0] = "quarter"
+
+    spec = native_spec(
+        states=(StateSpec(input="sum_in", output="sum_out", shape=(1, 1, 1, 1)),),
+        constants={"ratio": (0.25,)},
+    )
+    return build_model(path, spec, extra=extra)
 
 
 @pytest.fixture

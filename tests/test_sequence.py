@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import build_model, native_spec
+from conftest import summing_model
 
 import portrait_sdk
 from portrait_sdk.errors import ClosedError, ImageError
-from portrait_sdk.spec import StateSpec
 
 GREYS = (0, 51, 102, 204)
 
@@ -30,19 +28,7 @@ def level(matte: portrait_sdk.Matte) -> float:
 def summing(tmp_path: Path) -> portrait_sdk.Matting:
     """A quarter of the brightness of all frames so far, added up in one state."""
 
-    def extra(helper: Any, nodes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
-        inputs.append(helper.make_tensor_value_info("sum_in", 1, [1, 1, "a", "b"]))
-        inputs.append(helper.make_tensor_value_info("ratio", 1, [1]))
-        outputs.append(helper.make_tensor_value_info("sum_out", 1, None))
-        nodes.insert(1, helper.make_node("Add", ["mean", "sum_in"], ["sum_out"]))
-        nodes.insert(2, helper.make_node("Mul", ["sum_out", "ratio"], ["quarter"]))
-        nodes[3].input[0] = "quarter"
-
-    spec = native_spec(
-        states=(StateSpec(input="sum_in", output="sum_out", shape=(1, 1, 1, 1)),),
-        constants={"ratio": (0.25,)},
-    )
-    return portrait_sdk.load(build_model(tmp_path / "m.onnx", spec, extra=extra), provider="cpu")
+    return portrait_sdk.load(summing_model(tmp_path / "m.onnx"), provider="cpu")
 
 
 def test_states_go_from_frame_to_frame(summing: portrait_sdk.Matting) -> None:

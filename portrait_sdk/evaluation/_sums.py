@@ -45,21 +45,18 @@ def total(
 
 def absolute(a: Array, b: Array, mask: Mask | None = None) -> float:
     """Sum of ``|a - b|``."""
-
-    def values(rows: slice) -> Array:
-        difference: Array = a[rows] - b[rows]
-        np.abs(difference, out=difference)
-        return difference
-
-    return total(a.shape, values, mask)
+    return _of_differences(np.abs, a, b, mask)
 
 
 def squared(a: Array, b: Array, mask: Mask | None = None) -> float:
     """Sum of ``(a - b)^2``."""
+    return _of_differences(np.square, a, b, mask)
 
+
+def _of_differences(function: np.ufunc, a: Array, b: Array, mask: Mask | None) -> float:
     def values(rows: slice) -> Array:
         difference: Array = a[rows] - b[rows]
-        np.square(difference, out=difference)
+        function(difference, out=difference)
         return difference
 
     return total(a.shape, values, mask)

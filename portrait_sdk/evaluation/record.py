@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from portrait_sdk.api import Closes
 from portrait_sdk.errors import OptionError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from types import TracebackType
 
 _SCHEMA = 1
 
 
-class Record:
+class Record(Closes):
     """An open record; a context manager.
 
     Attributes:
@@ -74,17 +74,8 @@ class Record:
         except OSError as error:  # a full disk, above all
             raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from error
 
-    def __enter__(self) -> Self:
-        """Return itself; closed at the end of the ``with`` block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
+    def close(self) -> None:
+        """Let go of the file; again is harmless."""
         with contextlib.suppress(OSError):
             self._file.close()
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import build_model, native_spec
+from conftest import summing_model
 
 from portrait_sdk.errors import ClosedError, ModelError, OptionError
 from portrait_sdk.model import device_runs, providers
 from portrait_sdk.model.session import Session
-from portrait_sdk.spec import StateSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,21 +26,7 @@ def photo(seed: int, height: int = 6, width: int = 8, batch: int = 1) -> np.ndar
 
 @pytest.fixture
 def recurrent(tmp_path: Path) -> Path:
-    """Half of what all frames so far add up to."""
-
-    def extra(helper: Any, nodes: list[Any], inputs: list[Any], outputs: list[Any]) -> None:
-        inputs.append(helper.make_tensor_value_info("sum_in", 1, [1, 1, "a", "b"]))
-        inputs.append(helper.make_tensor_value_info("ratio", 1, [1]))
-        outputs.append(helper.make_tensor_value_info("sum_out", 1, None))
-        nodes.insert(1, helper.make_node("Add", ["mean", "sum_in"], ["sum_out"]))
-        nodes.insert(2, helper.make_node("Mul", ["sum_out", "ratio"], ["half"]))
-        nodes[3].input[0] = "half"
-
-    spec = native_spec(
-        states=(StateSpec(input="sum_in", output="sum_out", shape=(1, 1, 1, 1)),),
-        constants={"ratio": (0.5,)},
-    )
-    return build_model(tmp_path / "recurrent.onnx", spec, extra=extra)
+    return summing_model(tmp_path / "recurrent.onnx")
 
 
 def test_bound_runs_give_the_same_bits_at_ever_new_sizes(brightness: Path) -> None:
