@@ -18,7 +18,6 @@ from portrait_sdk.evaluation import conventions, gallery, scores
 from portrait_sdk.evaluation.datasets import Dataset, open_dataset
 from portrait_sdk.evaluation.record import Record
 from portrait_sdk.evaluation.result import Evaluation, Failure, Photo, Problems
-from portrait_sdk.model import cache
 from portrait_sdk.ops import postprocess
 from portrait_sdk.ops import refine as refining
 
@@ -285,7 +284,7 @@ def _model(matting: Matting) -> Row:
     return {
         "name": spec.name,
         "file": path.name,
-        "sha256": cache.sha256(path),
+        "sha256": matting.sha256(),
         "bytes": path.stat().st_size,
         "license": spec.license,
         "precision": spec.precision,
