@@ -94,17 +94,17 @@ def all_threads(work: Callable[[Any], object], items: Iterable[Any]) -> None:
     """One stage alone: every thread of the budget takes items."""
     count = threads.budget()
 
-    def alone(item: object) -> None:
+    def one(item: object) -> None:
         with threads.share_of_budget(count):
             work(item)
 
     with ThreadPoolExecutor(count) as pool:
-        for _ in pool.map(alone, items):
+        for _ in pool.map(one, items):
             pass
 
 
 def variants(
-    files: list[Path], out: Path, matting: Matting, kept: list[float]
+    files: list[Path], out: Path, matting: Matting, alone: Matting, kept: list[float]
 ) -> dict[str, Callable[[], object]]:
     """What takes turns on the same files; infer and encode alone go round a few in memory."""
     held = [load_image(path) for path in files[:_KEPT]]
@@ -121,29 +121,32 @@ def variants(
         "infer": lambda: all_threads(lambda n: matting.matte(held[n % len(held)]), numbers),
         "encode": lambda: all_threads(encode, numbers),
         "pipeline": lambda: kept.extend(pipeline(files, out, matting)),
-        "one after another": lambda: [
-            write_cutout(path, matting.matte(path), out) for path in files
-        ],
+        "one after another": lambda: [write_cutout(path, alone.matte(path), out) for path in files],
     }
 
 
-def measure_stages(files: list[Path], out: Path, matting: Matting) -> dict[str, Any]:
-    """Each stage alone and the whole, twenty photos at a time, taking turns."""
+def measure_stages(
+    files: list[Path], out: Path, matting: Matting, alone: Matting
+) -> dict[str, Any]:
+    """Each stage alone and the whole, twenty photos at a time, taking turns.
+
+    ``alone`` is the model as ``load`` opens it for one photo at a time.
+    """
     taken: dict[str, list[tuple[float, float]]] = {}
     kept: list[float] = []
     list(pipeline(files[:3], out, matting))  # warm-up
     for first in range(0, len(files), _AT_ONCE):
         some = files[first : first + _AT_ONCE]
-        for name, run in variants(some, out, matting, kept).items():
+        for name, run in variants(some, out, matting, alone, kept).items():
             clock, cpu = time.perf_counter(), time.process_time()
             run()
             seconds = time.perf_counter() - clock, time.process_time() - cpu
             taken.setdefault(name, []).append((seconds[0] / len(some), seconds[1] / len(some)))
     walls, cpus = zip(*(np.transpose(rounds) for rounds in taken.values()), strict=True)
     wall, cpu_s = dict(zip(taken, walls, strict=True)), dict(zip(taken, cpus, strict=True))
-    alone = ("decode", "infer", "encode")
-    slowest = np.max([wall[name] for name in alone], axis=0)
-    work = np.sum([cpu_s[name] for name in alone], axis=0) / threads.budget()
+    stage = ("decode", "infer", "encode")
+    slowest = np.max([wall[name] for name in stage], axis=0)
+    work = np.sum([cpu_s[name] for name in stage], axis=0) / threads.budget()
     found = {
         "photos": len(files),
         "coverage": round(statistics.fmean(kept), 4),
@@ -171,7 +174,7 @@ def measure_stages(files: list[Path], out: Path, matting: Matting) -> dict[str, 
 def drive(source: Path, out: Path, model: Path, told: Path) -> None:
     """A process of its own: the three stages at once over a folder, and resident memory."""
     out.mkdir()
-    with portrait_sdk.load(model, provider="cpu") as matting:
+    with portrait_sdk.load(model, provider="cpu", threads=stages.session_threads(None)) as matting:
         done = pipeline(sorted(source.iterdir()), out, matting)
         resident = [resident_bytes() for _ in done]
     early = resident[min(_EARLY, len(resident)) - 1]
@@ -273,17 +276,25 @@ def main() -> None:
             print(name, flush=True)
             source = work / "in"
             make(source, photos, SETS[name], arguments.count, name.rpartition(" ")[2])
-            with portrait_sdk.load(provider="cpu") as matting:
+            shared = stages.session_threads(None)
+            with (
+                portrait_sdk.load(provider="cpu", threads=shared) as matting,
+                portrait_sdk.load(provider="cpu") as alone,
+            ):
+                files = sorted(source.iterdir())
                 found[name] = {
-                    "stages": measure_stages(sorted(source.iterdir()), work / "alone", matting)
+                    "bundled_photos": arguments.photos is None,
+                    "stages": measure_stages(files, work / "alone", matting, alone),
                 }
             if arguments.u2netp:
                 found[name]["processes"] = measure_processes(
                     source, work, model, adopted, arguments.rembg, arguments.rounds
                 )
             shutil.rmtree(source)
-    own = arguments.photos is None
-    print(harness.save("folder", {"bundled_photos": own, "sets": found}))
+    earlier = harness.RESULTS / "folder.json"
+    if earlier.is_file():  # sets that were not asked for stay
+        found = {**json.loads(earlier.read_text("utf-8"))["sets"], **found}
+    print(harness.save("folder", {"sets": found}))
 
 
 if __name__ == "__main__":

@@ -162,7 +162,6 @@ def folder(  # noqa: PLR0913 - one parameter an option
         report = portrait_sdk.process_folder(
             job,
             provider=provider,
-            threads=threads,
             workers=workers,
             watch=portrait_sdk.Watch(settle_s=settle) if watch else None,
             on_entry=on_entry,

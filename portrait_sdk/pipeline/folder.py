@@ -68,7 +68,8 @@ def process_folder(
         job: What to do.
         matting: An open model, which stays open; None opens the job's.
         provider: As for ``load``, where the model is opened here.
-        threads: As for ``load``, where the model is opened here.
+        threads: As for ``load``, where the model is opened here; None: so that several networks run
+            side by side within the budget (``set_threads``).
         workers: Photos under way at once; None: the thread budget.
         watch: Go on for ever, and take photos as they come in; None: end when all is done.
         cancel: Once set, the run ends as soon as it can; the report says ``interrupted``.
@@ -88,6 +89,7 @@ def process_folder(
     job.check_folders()
     with contextlib.ExitStack() as stack:
         if matting is None:
+            threads = stages.session_threads(workers) if threads is None else threads
             matting = stack.enter_context(load(job.model, provider=provider, threads=threads))
         prepared = prepare(job, matting)
         space = stack.enter_context(Workspace(job.target))

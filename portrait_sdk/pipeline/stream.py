@@ -156,7 +156,9 @@ def stream(  # noqa: PLR0913 - those of load and matte, and its own
         raise OptionError(f"errors: expected 'raise' or 'yield', got {errors!r}")
     if matting is not None and (model is not None or provider != "auto"):
         raise OptionError("stream: give matting, or model and provider, not both")
-    open_model = matting or api.load(model, provider=provider)
+    open_model = matting or api.load(
+        model, provider=provider, threads=stages.session_threads(workers)
+    )
     own = None if matting else open_model
     cancel = threading.Event()
 
