@@ -46,6 +46,13 @@ def _dense(array: Any) -> Any:  # noqa: ANN401 - keeps the array's type
     return np.ascontiguousarray(array)
 
 
+def _axes(taps: tuple[Taps, Taps], first: int, last: int) -> tuple[Any, Any, Any, Any]:
+    """Taps as the kernels take them, for a band of rows."""
+    vertical, horizontal = taps
+    rows = vertical.rows(first, last)
+    return rows.start, rows.weights, horizontal.start, horizontal.weights
+
+
 def resize_to_planes(
     image: Image,
     out: Planes,
@@ -66,21 +73,10 @@ def resize_to_planes(
         reverse: Plane c takes channel 2 - c.
     """
     image = _dense(image)
-    vertical, horizontal = taps
 
     def band(first: int, last: int) -> None:
-        rows = vertical.rows(first, last)
-        _run.resize_to_planes(
-            image,
-            out[:, first:last],
-            rows.start,
-            rows.weights,
-            horizontal.start,
-            horizontal.weights,
-            scale,
-            offset,
-            reverse,
-        )
+        axes = _axes(taps, first, last)
+        _run.resize_to_planes(image, out[:, first:last], *axes, scale, offset, reverse)
 
     threads.over_rows(out.shape[1], image.nbytes // out.shape[1] + 1, band)
 
@@ -88,13 +84,9 @@ def resize_to_planes(
 def resize_alpha(alpha: AlphaF32, out: AlphaF32 | U8Array, taps: tuple[Taps, Taps]) -> None:
     """Resize alpha to ``out`` (float32 or rounded uint8), clamped; see ``_kernels_numpy``."""
     alpha = _dense(alpha)
-    vertical, horizontal = taps
 
     def band(first: int, last: int) -> None:
-        rows = vertical.rows(first, last)
-        _run.resize_alpha(
-            alpha, out[first:last], rows.start, rows.weights, horizontal.start, horizontal.weights
-        )
+        _run.resize_alpha(alpha, out[first:last], *_axes(taps, first, last))
 
     threads.over_rows(out.shape[0], out.shape[1] * 8, band)
 
@@ -294,25 +286,14 @@ def guided_slopes(
         epsilon: See ``_kernels_numpy.guided_slopes``.
     """
     image, alpha = _dense(image), _dense(alpha)
-    vertical, horizontal = taps
     out = np.empty((*alpha.shape, 4), np.float32)
 
     def band(first: int, last: int) -> None:
         # Windows reach one row beyond the band.
         above, below = max(0, first - 1), min(alpha.shape[0], last + 1)
         guide = np.empty((3, below - above, alpha.shape[1]), np.float32)
-        rows = vertical.rows(above, below)
-        _run.resize_to_planes(
-            image,
-            guide,
-            rows.start,
-            rows.weights,
-            horizontal.start,
-            horizontal.weights,
-            scale,
-            offset,
-            False,  # noqa: FBT003 - the kernel's order of arguments
-        )
+        axes = _axes(taps, above, below)
+        _run.resize_to_planes(image, guide, *axes, scale, offset, False)  # noqa: FBT003 - its order
         _run.guided_slopes(guide, alpha[above:below], out[first:last], first - above, epsilon)
 
     threads.over_rows(out.shape[0], out.shape[1] * 32, band)
@@ -331,15 +312,13 @@ def guided_alpha(
         taps: From alpha's size to the photo's.
     """
     alpha, image, slopes = _dense(alpha), _dense(image), _dense(slopes)
-    vertical, horizontal = taps
     out = np.empty(image.shape[:2], np.float32)
     step = max(1, _IN_CACHE_BYTES // (4 * out.shape[1]))
 
     def band(first: int, last: int) -> None:
         for top in range(first, last, step):
             part = slice(top, min(top + step, last))
-            rows = vertical.rows(part.start, part.stop)
-            axes = (rows.start, rows.weights, horizontal.start, horizontal.weights)
+            axes = _axes(taps, part.start, part.stop)
             _run.resize_alpha(alpha, out[part], *axes)
             _run.guided_detail(image[part], slopes, out[part], out[part], *axes)
 
