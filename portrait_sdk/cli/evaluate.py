@@ -122,10 +122,8 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     if threads is not None:
         portrait_sdk.set_threads(threads)
     dataset = open_dataset(text, split=split, scene=scene, ids_file=ids)
-    if out is not None:
-        if html:
-            page.require_jinja2()
-        report.make_folder(out)
+    if out is not None and html:
+        page.require_jinja2()
     record = None if out is None else out / _RECORD
     try:
         with _progress() as progress:

@@ -32,7 +32,7 @@ class Record(Closes):
         """Begin a record, or go on with one.
 
         Args:
-            path: The file; its folder exists.
+            path: The file; its folder is made where it is missing.
             head: What is evaluated and how; a record of anything else is refused.
             resume: Go on with the file where there is one.
 
@@ -45,6 +45,7 @@ class Record(Closes):
         # As it will be read back: tuples become lists.
         want = json.loads(json.dumps({"schema": _SCHEMA, **head}))
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             found = path.read_bytes() if path.exists() else b""
             if found and not resume:
                 raise OptionError(

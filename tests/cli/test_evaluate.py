@@ -100,6 +100,12 @@ def test_wrong_usage_and_layouts_are_one_line(
     assert "none of 4 pictures" in failed(1, "evaluate", brightness, "--dataset", data)
 
 
+def test_a_model_that_cannot_be_opened_leaves_no_folder(pairs: Path, tmp_path: Path) -> None:
+    given = ("--dataset", f"pairs:{pairs}", "-o", tmp_path / "out")
+    assert "expected an ONNX model" in failed(1, "evaluate", ASTRONAUT, *given)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_second_run_does_not_write_over_the_first(
     brightness: Path, pairs: Path, tmp_path: Path
 ) -> None:
