@@ -181,7 +181,10 @@ def _network_size(nodes: _Nodes, photo: str, policy: SizePolicy) -> str:
         else:
             assert policy.side is not None
             shorter = nodes.add("ReduceMin", size, keepdims=0)
-            scale = nodes.add("Div", side, shorter)
+            measure = shorter
+            if policy.rule == "area":
+                measure = nodes.add("Sqrt", nodes.add("ReduceProd", size, keepdims=0))
+            scale = nodes.add("Div", side, measure)
             if policy.leave_straddling:
                 small = nodes.add("LessOrEqual", shorter, side)
                 large = nodes.add("GreaterOrEqual", longer, side)

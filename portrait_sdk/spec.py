@@ -30,7 +30,7 @@ _LARGEST_STATE = 1 << 26  # values of one recurrent state before the first frame
 
 Color: TypeAlias = Literal["RGB", "BGR"]
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
-SizeRule: TypeAlias = Literal["fixed", "short-side", "long-side", "native"]
+SizeRule: TypeAlias = Literal["fixed", "short-side", "long-side", "area", "native"]
 Rounding: TypeAlias = Literal["nearest", "up", "down"]
 Fit: TypeAlias = Literal["stretch", "letterbox"]
 Kernel: TypeAlias = Literal["nearest", "area", "bilinear", "bicubic", "lanczos4"]
@@ -61,18 +61,20 @@ class SizePolicy:
 
     rule: SizeRule
     """``fixed``: always ``height`` x ``width``. ``short-side``/``long-side``: the photo's shorter
-    or longer side becomes ``side``, the other follows. ``native``: the photo's own size."""
+    or longer side becomes ``side``, the other follows. ``area``: as many pixels as a square of
+    ``side`` has, whatever the photo's shape. ``native``: the photo's own size."""
     height: int | None = None
     """Pixels, for ``fixed``."""
     width: int | None = None
     """Pixels, for ``fixed``."""
     side: int | None = None
-    """Pixels, for ``short-side`` and ``long-side``."""
+    """Pixels, for ``short-side``, ``long-side`` and ``area``."""
     leave_straddling: bool = False
     """Under ``short-side``: a photo whose shorter side is at most ``side`` and whose longer is at
     least that keeps its size, but for the multiple (MODNet's published rule)."""
     max_side: int | None = None
-    """No side becomes longer than this (a panorama under ``short-side``); None: 4 x ``side``."""
+    """No side becomes longer than this (a panorama under ``short-side`` or ``area``); None: 4 x
+    ``side``."""
     multiple: int = 1
     """Height and width are multiples of this many pixels."""
     rounding: Rounding = "nearest"
@@ -340,7 +342,7 @@ class _Reader:
             rule=rule,
             height=self.count("height", None if rule != "fixed" else ...),
             width=self.count("width", None if rule != "fixed" else ...),
-            side=self.count("side", ... if rule in ("short-side", "long-side") else None),
+            side=self.count("side", ... if rule in ("short-side", "long-side", "area") else None),
             leave_straddling=self.flag("leave_straddling", default=False),
             max_side=self.count("max_side", None),
             multiple=self.count("multiple", 1),

@@ -67,11 +67,16 @@ def test_what_is_written_is_what_is_read(spec: ModelSpec) -> None:
     std=st.tuples(*[st.floats(0.01, 255)] * 3),
     side=st.integers(1, 4096),
     multiple=st.integers(1, 64),
+    rule=st.sampled_from(["short-side", "long-side", "area"]),
 )
 def test_any_numbers_survive(
-    mean: tuple[float, float, float], std: tuple[float, float, float], side: int, multiple: int
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    side: int,
+    multiple: int,
+    rule: str,
 ) -> None:
-    size = SizePolicy(rule="long-side", side=side, multiple=multiple)
+    size = SizePolicy(rule=rule, side=side, multiple=multiple)  # type: ignore[arg-type]
     spec = native_spec(input=InputSpec(name="x", mean=mean, std=std, size=size))
     assert ModelSpec.from_json(spec.to_json(), "m.onnx") == spec
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from training.pictures import Picture
     from training.recipe import AugmentRecipe
 
+    U8 = np.ndarray[Any, np.dtype[np.uint8]]
     F32 = np.ndarray[Any, np.dtype[np.float32]]
     Rng = np.random.Generator
 
@@ -37,9 +38,19 @@ class Sample:
     weight: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenery:
+    """Whatever a composite is made of."""
+
+    photos: Sequence[Picture]
+    """Photos of people: others to stand beside the first, and surroundings as backgrounds."""
+    objects: Sequence[U8] = ()
+    """Things that are not people, (H, W, 4) RGBA with straight alpha."""
+
+
 def make(
     people: Sequence[Picture],
-    scenery: Sequence[Picture],
+    scenery: Scenery,
     first: int,
     size: tuple[int, int],
     recipe: AugmentRecipe,
@@ -48,8 +59,8 @@ def make(
     """One sample of ``size`` (height, width) around ``people[first]``.
 
     Args:
-        people: All training pictures.
-        scenery: Those whose surroundings serve as backgrounds.
+        people: Whom to take the first person from.
+        scenery: All people, backgrounds and objects.
         first: Index of the person.
         size: Height and width wanted.
         recipe: Chances and ranges.
@@ -57,10 +68,12 @@ def make(
     """
     picture = people[first]
     if rng.random() < recipe.empty:
-        image = background(scenery, size, recipe, rng)
+        image = background(scenery.photos, size, recipe, rng)
+        if rng.random() < recipe.empty_objects:
+            image = with_objects(image, scenery, recipe, rng)
         sample = Sample(image=image, alpha=np.zeros(size, np.float32), weight=1.0)
     elif rng.random() < recipe.composite:
-        sample = _composed(people, scenery, picture, size, recipe, rng)
+        sample = _composed(scenery, picture, size, recipe, rng)
     else:
         image, alpha = crop(picture, size, recipe, rng)
         sample = Sample(image=image, alpha=alpha, weight=picture.weight)
@@ -183,23 +196,104 @@ def _made_background(size: tuple[int, int], rng: Rng) -> F32:
     return np.clip(image, 0, 1).astype(np.float32)
 
 
+def _texture(scenery: Scenery, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng) -> F32:
+    """A surface for a made object: somewhere else's surroundings, or one colour with a shine."""
+    if rng.random() < 0.6:
+        return background(scenery.photos, size, recipe, rng)
+    image = _made_background(size, rng)
+    return np.clip(image, 0, 1).astype(np.float32)
+
+
+def _outline(size: tuple[int, int], rng: Rng) -> F32:
+    """A closed shape somewhere in the frame, smooth or with corners; alpha."""
+    height, width = size
+    corners = int(rng.integers(3, 12))
+    angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
+    radii = rng.uniform(0.4, 1.0, corners) * min(size) * rng.uniform(0.06, 0.45)
+    squash = np.exp(rng.uniform(-0.9, 0.9))
+    x = rng.uniform(0, width) + radii * np.cos(angles) * squash
+    y = rng.uniform(0, height) + radii * np.sin(angles) / squash
+    canvas = np.zeros(size, np.uint8)
+    points = np.stack([x, y], axis=1)
+    cv2.fillPoly(canvas, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    if rng.random() < 0.6:  # rounded: blurred and cut again
+        sigma = rng.uniform(0.01, 0.05) * min(size)
+        soft = cv2.GaussianBlur(canvas, (0, 0), sigma).astype(np.float32) / 255
+        return np.clip((soft - 0.5) * sigma * 2 + 0.5, 0, 1).astype(np.float32)
+    return canvas.astype(np.float32) / np.float32(255)
+
+
+def _object(scenery: Scenery, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng) -> F32:
+    """Something that is not a person, somewhere in the frame; (H, W, 4), colours straight."""
+    height, width = size
+    if not scenery.objects or rng.random() < recipe.made_objects:
+        alpha = _outline(size, rng)
+        return np.dstack([_texture(scenery, size, recipe, rng), alpha]).astype(np.float32)
+    thing = scenery.objects[int(rng.integers(len(scenery.objects)))]
+    have_h, have_w = thing.shape[:2]
+    scale = rng.uniform(0.12, 0.9) * min(height / have_h, width / have_w)
+    mirror = 1 if rng.random() < 0.5 else -1
+    matrix = turn_about(
+        (have_w / 2, have_h / 2),
+        (rng.uniform(0, width), rng.uniform(0, height)),
+        (scale * mirror, scale),
+        rng.uniform(-30, 30),
+    )
+    laid = _warp(thing, matrix, size, cv2.BORDER_CONSTANT)
+    if rng.random() < 0.4:  # drawings are flat: give some the surface of something real
+        weight = rng.uniform(0.3, 0.9)
+        laid[..., :3] += weight * (_texture(scenery, size, recipe, rng) - laid[..., :3])
+    return laid
+
+
+def with_objects(image: F32, scenery: Scenery, recipe: AugmentRecipe, rng: Rng) -> F32:
+    """One to four things laid over a scene."""
+    for _ in range(int(rng.integers(1, 5))):
+        thing = _object(scenery, (image.shape[0], image.shape[1]), recipe, rng)
+        image = image + thing[..., 3:] * (thing[..., :3] - image)
+    return image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Spot:
+    """Where in the frame one of several people stands."""
+
+    left: float
+    width: float
+    """Pixels of the frame that are theirs, though they may reach beyond."""
+    scale: tuple[float, float]
+    """Range of their size relative to what fits there."""
+
+
+def _is_cut_off(picture: Picture) -> bool:
+    """Whether the photo cuts the person off at its left or right edge."""
+    solid = picture.alpha > 127
+    return bool(solid[:, 0].mean() > _TOUCHES or solid[:, -1].mean() > _TOUCHES)
+
+
 def _placed(
-    picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
+    picture: Picture,
+    size: tuple[int, int],
+    recipe: AugmentRecipe,
+    rng: Rng,
+    spot: _Spot | None = None,
 ) -> tuple[F32, F32]:
     """The person somewhere in an otherwise empty frame; image and alpha.
 
     Where the photo cuts the person off, its edge stays outside the frame, so that nobody floats.
     """
-    height, width = size
+    height, width = size[0], size[1] if spot is None else spot.width
     have_h, have_w = picture.alpha.shape
     solid = picture.alpha > 127
-    left, right = solid[:, 0].mean() > _TOUCHES, solid[:, -1].mean() > _TOUCHES
+    sideways = spot is None and _is_cut_off(picture)
     bottom = solid[-1].mean() > _TOUCHES
     fit = min(height / have_h, width / have_w)
-    if left or right:
+    if spot is not None:
+        scale = fit * rng.uniform(*spot.scale)
+    elif sideways:
         scale = max(width / have_w, height / have_h * 0.6) * rng.uniform(1.0, 1.6)
     elif rng.random() < recipe.small_person:
-        scale = fit * rng.uniform(0.25, 0.8)
+        scale = fit * rng.uniform(0.15, 0.8)
     else:
         scale = fit * rng.uniform(0.8, 2.2)
     stretch = float(np.exp(rng.uniform(-recipe.stretch, recipe.stretch) / 2))
@@ -208,7 +302,7 @@ def _placed(
     if not rows.size:
         rows, columns = np.array([0, have_h - 1]), np.array([0, have_w - 1])
     centre_x, half_w = (columns[0] + columns[-1]) / 2, (columns[-1] - columns[0]) / 2
-    if left or right:
+    if sideways:
         margin = max(0.0, (have_w * scales[0] - width) / 2)
         to_x = width / 2 + rng.uniform(-margin, margin) + (centre_x - have_w / 2) * scales[0]
     else:
@@ -223,36 +317,63 @@ def _placed(
         reach = (rows[-1] - rows[0]) / 2 * scales[1]
         room = max(height / 2 - reach, 0) + reach * 0.5
         to_y = height / 2 + rng.uniform(-room, room)
-        turn = rng.uniform(-recipe.rotation_deg, recipe.rotation_deg)
-        turn = 0.0 if left or right else turn
+        far = 100.0 if rng.random() < recipe.tumble else recipe.rotation_deg
+        turn = 0.0 if sideways else rng.uniform(-far, far)
+    to_x += 0.0 if spot is None else spot.left
     matrix = turn_about((float(centre_x), from_y), (to_x, to_y), scales, turn)
     image = _warp(picture.image, matrix, size, cv2.BORDER_REPLICATE)
     alpha = _warp(picture.alpha, matrix, size, cv2.BORDER_CONSTANT)
     return image, alpha
 
 
+def _crowd(
+    scenery: Scenery, picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
+) -> list[tuple[Picture, _Spot | None]]:
+    """Who is in the picture, those in front first: one person, or several side by side."""
+    if rng.random() >= recipe.group or _is_cut_off(picture):
+        return [(picture, None)]
+    members = [picture]
+    for _ in range(int(rng.integers(1, 5))):
+        other = scenery.photos[int(rng.integers(len(scenery.photos)))]
+        if not _is_cut_off(other):
+            members.append(other)
+    each = size[1] / len(members)
+    small = rng.random() < recipe.small_person
+    low = rng.uniform(0.35, 0.8) if small else rng.uniform(0.9, 1.6)
+    order = rng.permutation(len(members))
+    return [
+        (
+            member,
+            _Spot(
+                left=each * place - each * 0.2,
+                width=each * 1.4,
+                scale=(low, low * 1.35),
+            ),
+        )
+        for member, place in zip(members, order, strict=True)
+    ]
+
+
 def _composed(
-    people: Sequence[Picture],
-    scenery: Sequence[Picture],
-    picture: Picture,
-    size: tuple[int, int],
-    recipe: AugmentRecipe,
-    rng: Rng,
+    scenery: Scenery, picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
 ) -> Sample:
-    image = background(scenery, size, recipe, rng)
+    image = background(scenery.photos, size, recipe, rng)
+    if rng.random() < recipe.objects:
+        image = with_objects(image, scenery, recipe, rng)
     alpha = np.zeros(size, np.float32)
     weight = picture.weight
-    crowd = [picture]
-    while rng.random() < recipe.second_person and len(crowd) < 3:
-        crowd.append(people[int(rng.integers(len(people)))])
-        weight = min(weight, crowd[-1].weight)
-    for person in reversed(crowd):
-        photo, own = _placed(person, size, recipe, rng)
+    for person, spot in reversed(_crowd(scenery, picture, size, recipe, rng)):
+        weight = min(weight, person.weight)
+        photo, own = _placed(person, size, recipe, rng, spot)
         colours = decontaminate(photo, own)
         if rng.random() < 0.5:
             colours = np.clip(colours * rng.uniform(0.7, 1.2) + rng.uniform(-0.08, 0.08), 0, 1)
         image = own[..., None] * colours + (1 - own[..., None]) * image
         alpha = own + (1 - own) * alpha
+    if rng.random() < recipe.occluded:
+        thing = _object(scenery, size, recipe, rng)
+        image = image + thing[..., 3:] * (thing[..., :3] - image)
+        alpha = alpha * (1 - thing[..., 3])
     return Sample(image=image.astype(np.float32), alpha=alpha, weight=weight)
 
 

@@ -31,6 +31,12 @@ def main() -> None:
 @click.option("--data", type=_FOLDER, required=True, help="With ccp/ and us_officials/.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @_recipe
+@click.option("--objects", type=_FOLDER, help="png/ of openclipart-png: things, no people.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="final.pt of the run to go on from, where the recipe does.",
+)
 @click.option("--threads", default=2, show_default=True, help="Of torch, on CPU.")
 @click.option("--workers", default=1, show_default=True, help="Threads that make batches.")
 @click.option("--stop-after", type=click.IntRange(min=1), help="Stop at a checkpoint, to resume.")
@@ -39,6 +45,8 @@ def run(
     data: Path,
     out: Path,
     recipe_path: Path,
+    objects: Path | None,
+    start: Path | None,
     threads: int,
     workers: int,
     stop_after: int | None,
@@ -47,7 +55,16 @@ def run(
     from training import loop
 
     recipe = recipes.load(recipe_path)
-    loop.run(recipe, data, out, threads=threads, workers=workers, stop_after=stop_after)
+    loop.run(
+        recipe,
+        data,
+        out,
+        objects=objects,
+        start=start,
+        threads=threads,
+        workers=workers,
+        stop_after=stop_after,
+    )
 
 
 @main.command()
@@ -64,7 +81,11 @@ def curves(*, folder: Path) -> None:
 @click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_recipe
 @click.option(
-    "--side", "sides", type=int, multiple=True, help="Long sides to try; several allowed."
+    "--side",
+    "sides",
+    type=int,
+    multiple=True,
+    help="Sides to try, roots of areas; several allowed.",
 )
 def select(*, data: Path, checkpoint: Path, recipe_path: Path, sides: tuple[int, ...]) -> None:
     """Score a checkpoint on the held-out pictures at several input sizes (never on validation)."""
@@ -79,10 +100,10 @@ def select(*, data: Path, checkpoint: Path, recipe_path: Path, sides: tuple[int,
     trainer = loop.Trainer(recipe, torch.device("cpu"))
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
     trainer.average.load_state_dict(state.get("average", state))
-    for side in sides or (recipe.model.long_side,):
-        trainer.recipe = replace(recipe, model=replace(recipe.model, long_side=side))
+    for side in sides or (recipe.model.side,):
+        trainer.policy = replace(trainer.policy, side=side)
         scores = {
-            "long_side": side,
+            "side": side,
             "street": asdict(trainer.score(parts.street_select)),
             "officials": asdict(trainer.score(parts.officials_select)),
         }

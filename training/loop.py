@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -15,7 +16,10 @@ import torch
 
 from converters.architectures.portrait import STRIDE, PortraitNet
 from portrait_sdk.evaluation import metrics
+from portrait_sdk.ops.geometry import place
+from portrait_sdk.spec import SizePolicy
 from training import augment, losses, pictures
+from training import recipe as recipes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,26 +50,69 @@ def imagenet_weights() -> dict[str, torch.Tensor]:
     return state
 
 
+def _start(net: PortraitNet, recipe: Recipe, given: Path | None) -> None:
+    """Fill ``net`` with what the recipe starts from.
+
+    Raises:
+        ValueError: The file is another one than the recipe was written for, or none is given.
+    """
+    start = recipe.start
+    if start.weights == "imagenet":
+        net.encoder.load_imagenet(imagenet_weights())
+        return
+    if start.weights == "given":
+        if given is None:
+            raise ValueError(
+                "the recipe goes on from an earlier run: give its final.pt with --start"
+            )
+        net.load_state_dict(torch.load(given, weights_only=True, map_location="cpu"))
+        return
+    from safetensors.torch import load
+
+    path = recipes.DEFAULT.parent / start.weights
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != start.sha256:
+        raise ValueError(f"{path}: SHA-256 {found}, the recipe expects {start.sha256}")
+    missing, unknown = net.load_state_dict(
+        {name: value.float() for name, value in load(data).items()}, strict=False
+    )
+    if unknown or not all(name.endswith("num_batches_tracked") for name in missing):
+        raise ValueError(f"{path}: missing {missing}, unknown {unknown}")
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 saves time there: older processors only emulate it, ten times slower."""
+    return device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+
+
 class Trainer:
     """Holds the network, its running average and the optimiser between steps."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device, start: Path | None = None) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
         self.net = PortraitNet()
-        self.net.encoder.load_imagenet(imagenet_weights())
+        _start(self.net, recipe, start)
         self.net.to(device, memory_format=torch.channels_last)
         self.average = PortraitNet().to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.net.state_dict())
         self.average.eval()
-        encoder = list(self.net.encoder.parameters())
-        known = {id(p) for p in encoder}
-        decoder = [p for p in self.net.parameters() if id(p) not in known]
+        frozen = recipe.start.frozen_blocks
+        if frozen:
+            for part in (self.net.encoder.stem, *self.net.encoder.blocks[:frozen]):
+                part.requires_grad_(requires_grad=False)
+        encoder = [p for p in self.net.encoder.parameters() if p.requires_grad]
+        head = list(self.net.head.parameters())
+        others = ("encoder.", "head.")
+        decoder = [p for n, p in self.net.named_parameters() if not n.startswith(others)]
         schedule = recipe.schedule
-        self.rates = (schedule.encoder_rate, schedule.decoder_rate)
+        self.rates = (schedule.encoder_rate, schedule.decoder_rate, schedule.head_rate)
         self.optimiser = torch.optim.AdamW(
-            [{"params": encoder}, {"params": decoder}], weight_decay=schedule.weight_decay
+            [{"params": encoder}, {"params": decoder}, {"params": head}],
+            weight_decay=schedule.weight_decay,
         )
+        self.policy = SizePolicy(rule="area", side=recipe.model.side, multiple=STRIDE)
         self.mean = torch.tensor(recipe.model.mean, device=device).view(1, 3, 1, 1)
         self.std = torch.tensor(recipe.model.std, device=device).view(1, 3, 1, 1)
 
@@ -80,7 +127,11 @@ class Trainer:
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * schedule.rate(self.step)
         self.net.train()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        if self.recipe.start.frozen_norms:
+            for part in self.net.modules():
+                if isinstance(part, torch.nn.BatchNorm2d):
+                    part.eval()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=_has_bfloat16(self.device)):
             logits, semantic = self.net(self.normalise(batch.image))
         total, terms = losses.loss(
             logits.float(),
@@ -107,9 +158,8 @@ class Trainer:
     def alpha(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Alpha of one uint8 RGB photo by the averaged network, at the photo's size, in [0, 1]."""
         height, width = image.shape[:2]
-        scale = self.recipe.model.long_side / max(height, width)
-        size = tuple(max(STRIDE, round(s * scale / STRIDE) * STRIDE) for s in (width, height))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        rows, columns = place((height, width), self.policy).input
+        small = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
         x = torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
             alpha = self.average(self.normalise(x))[0, 0].float().cpu().numpy()
@@ -159,8 +209,7 @@ class Batch:
 
 def make_batch(
     recipe: Recipe,
-    street: list[pictures.Picture],
-    officials: list[pictures.Picture],
+    have: pictures.Loaded,
     step: int,
 ) -> Batch:
     """The batch of ``step``: a function of the seed and the step alone."""
@@ -168,11 +217,11 @@ def make_batch(
     sizes = recipe.schedule.sizes
     chances = np.array([s.chance[recipe.schedule.decaying(step)] for s in sizes])
     shape = sizes[int(rng.choice(len(sizes), p=chances / chances.sum()))]
-    scenery = [*street, *officials]
+    scenery = augment.Scenery(photos=[*have.street, *have.officials], objects=have.objects)
     samples = []
     for slot in range(shape.batch):
         own = np.random.default_rng([recipe.seed, step, slot])
-        people = officials if own.random() < recipe.data.officials_share else street
+        people = have.officials if own.random() < recipe.data.officials_share else have.street
         first = int(own.integers(len(people)))
         samples.append(augment.make(people, scenery, first, shape.size, recipe.augment, own))
     image = np.stack([s.image for s in samples]).transpose(0, 3, 1, 2)
@@ -185,8 +234,7 @@ def make_batch(
 
 def batches(
     recipe: Recipe,
-    street: list[pictures.Picture],
-    officials: list[pictures.Picture],
+    have: pictures.Loaded,
     start: int,
     workers: int,
 ) -> Iterator[Batch]:
@@ -194,11 +242,11 @@ def batches(
     with ThreadPoolExecutor(workers) as pool:
         ahead = workers + _PREFETCH
         steps = range(start, recipe.schedule.steps)
-        waiting = [pool.submit(make_batch, recipe, street, officials, s) for s in steps[:ahead]]
+        waiting = [pool.submit(make_batch, recipe, have, s) for s in steps[:ahead]]
         for step in steps:
             yield waiting.pop(0).result()
             if step + ahead < recipe.schedule.steps:
-                waiting.append(pool.submit(make_batch, recipe, street, officials, step + ahead))
+                waiting.append(pool.submit(make_batch, recipe, have, step + ahead))
 
 
 def run(
@@ -206,6 +254,8 @@ def run(
     data: Path,
     out: Path,
     *,
+    objects: Path | None = None,
+    start: Path | None = None,
     threads: int,
     workers: int,
     stop_after: int | None = None,
@@ -216,6 +266,8 @@ def run(
         recipe: What to train.
         data: The folder with ``ccp/`` and ``us_officials/``.
         out: Folder of the run: ``checkpoint.pt`` (resumed from), ``log.jsonl``, ``final.pt``.
+        objects: ``png/`` of openclipart-png; None where the recipe names no folder of it.
+        start: ``final.pt`` of the run that the recipe goes on from, if it does.
         threads: For torch, on CPU.
         workers: Threads that make batches.
         stop_after: Leave at the first checkpoint from this step on, to be resumed.
@@ -225,20 +277,22 @@ def run(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     out.mkdir(parents=True, exist_ok=True)
     parts = pictures.split(data, recipe.data)
-    trainer = Trainer(recipe, device)
+    trainer = Trainer(recipe, device, start)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         trainer.restore(checkpoint)
         _log.info("resumed at step %d", trainer.step)
-    street = pictures.load(parts.street_train, recipe.data)
-    officials = pictures.load(parts.officials_train, recipe.data)
-    _log.info("%d street and %d officials in memory", len(street), len(officials))
+    have = pictures.load_all(parts, recipe.data, objects)
+    _log.info(
+        "%d street, %d officials and %d objects in memory",
+        *(len(part) for part in (have.street, have.officials, have.objects)),
+    )
 
     schedule = recipe.schedule
     sums: dict[str, float] = {}
     since, started, samples = 0, time.monotonic(), 0
     with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-        for batch in batches(recipe, street, officials, trainer.step, workers):
+        for batch in batches(recipe, have, trainer.step, workers):
             for name, value in trainer.train_step(batch).items():
                 sums[name] = sums.get(name, 0.0) + value
             since, samples = since + 1, samples + len(batch.weight)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from training.recipe import LossRecipe
 
 _PYRAMID_LEVELS = 4
+_BAND_PX = 4
+_CLEAR = 0.02
 
 
 def _binomial(x: Tensor) -> Tensor:
@@ -51,6 +53,16 @@ def gradient(difference: Tensor) -> Tensor:
     return x + y
 
 
+def edge(difference: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute error within 4 pixels of where the truth is neither 0 nor 1, → (N,).
+
+    A mean over the whole picture hardly sees its edges, which are a twentieth of it.
+    """
+    soft = ((truth > _CLEAR) & (truth < 1 - _CLEAR)).to(truth.dtype)
+    band = functional.max_pool2d(soft, 2 * _BAND_PX + 1, stride=1, padding=_BAND_PX)
+    return (difference.abs() * band).sum(dim=(1, 2, 3)) / (band.sum(dim=(1, 2, 3)) + 1.0)
+
+
 def loss(
     logits: Tensor, semantic: Tensor, truth: Tensor, weight: Tensor, recipe: LossRecipe
 ) -> tuple[Tensor, dict[str, float]]:
@@ -75,6 +87,7 @@ def loss(
         "bce": bce.mean(dim=(1, 2, 3)),
         "laplacian": laplacian(difference),
         "gradient": gradient(difference),
+        "edge": edge(difference, truth),
         "semantic": coarse_bce.mean(dim=(1, 2, 3)),
     }
     weights = {
@@ -82,6 +95,7 @@ def loss(
         "bce": recipe.bce,
         "laplacian": recipe.laplacian,
         "gradient": recipe.gradient,
+        "edge": recipe.edge,
         "semantic": recipe.semantic,
     }
     total = sum((weights[name] * term for name, term in terms.items()), start=logits.new_zeros(()))

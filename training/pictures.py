@@ -53,6 +53,16 @@ class Split:
     officials_select: tuple[Source, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What is trained on, in memory."""
+
+    street: list[Picture]
+    officials: list[Picture]
+    objects: list[U8]
+    """(H, W, 4) RGBA, straight alpha."""
+
+
 def split(root: Path, recipe: DataRecipe) -> Split:
     """List the pictures under ``root`` and part them as the recipe says.
 
@@ -126,3 +136,57 @@ def load(sources: Sequence[Source], recipe: DataRecipe) -> list[Picture]:
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(one, sources))
+
+
+def load_objects(folder: Path, recipe: DataRecipe) -> list[U8]:
+    """Decode the drawings of things under ``folder``, (H, W, 4) RGBA, cropped to what they show.
+
+    Args:
+        folder: ``png/`` of Debian's ``openclipart-png`` (public domain).
+        recipe: Which of its folders show no people, and how large the drawings are kept.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    found = sorted(p for name in recipe.object_folders for p in (folder / name).rglob("*.png"))
+    if not found:
+        raise FileNotFoundError(
+            f"objects: no PNG in {', '.join(recipe.object_folders)} under {folder}"
+        )
+    objects = []
+    for path in found:
+        bgra = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if bgra is None or bgra.ndim != 3 or bgra.shape[2] != 4 or bgra.dtype != np.uint8:
+            continue
+        rows, columns = (np.flatnonzero((bgra[..., 3] > 127).any(axis=a)) for a in (1, 0))
+        if not rows.size or (bgra[..., 3] > 127).mean() > 0.95:  # nothing, or no outline
+            continue
+        cut = bgra[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        shrink = min(1.0, recipe.object_side / max(cut.shape[:2]))
+        size = (max(1, round(cut.shape[1] * shrink)), max(1, round(cut.shape[0] * shrink)))
+        small = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
+        objects.append(np.ascontiguousarray(small[..., [2, 1, 0, 3]]))
+    return objects
+
+
+def load_all(parts: Split, recipe: DataRecipe, objects: Path | None) -> Loaded:
+    """Decode everything that is trained on.
+
+    Args:
+        parts: Which photos.
+        recipe: How.
+        objects: ``png/`` of openclipart-png.
+
+    Raises:
+        ValueError: The recipe asks for objects and no folder is given.
+    """
+    if recipe.object_folders and objects is None:
+        raise ValueError(
+            "the recipe lays objects into its pictures: give their folder with --objects, "
+            "/usr/share/openclipart/png of Debian's openclipart-png"
+        )
+    return Loaded(
+        street=load(parts.street_train, recipe),
+        officials=load(parts.officials_train, recipe),
+        objects=load_objects(objects, recipe) if objects and recipe.object_folders else [],
+    )

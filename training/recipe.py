@@ -20,6 +20,22 @@ class DataRecipe:
     long_side: int
     teacher_only_weight: float
     officials_share: float
+    object_folders: tuple[str, ...]
+    object_side: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRecipe:
+    """Where the weights come from, and what of them stays."""
+
+    weights: str
+    """``imagenet``; ``given``: an earlier run's; or a .safetensors file in ``training``."""
+    sha256: str
+    """Of that file, else empty."""
+    frozen_norms: bool
+    """Batch norms keep their statistics."""
+    frozen_blocks: int
+    """The stem and so many blocks of the encoder are not trained; 0 trains all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +43,18 @@ class AugmentRecipe:
     """Chances and ranges of the augmentation; see the comments in ``recipe.toml``."""
 
     composite: float
-    second_person: float
+    group: float
+    objects: float
+    made_objects: float
+    occluded: float
     empty: float
+    empty_objects: float
     procedural_background: float
     small_person: float
     whole_frame: float
     min_crop: float
     rotation_deg: float
+    tumble: float
     stretch: float
     grey: float
     dark: float
@@ -61,6 +82,7 @@ class ScheduleRecipe:
     decay_steps: int
     encoder_rate: float
     decoder_rate: float
+    head_rate: float
     weight_decay: float
     clip_norm: float
     ema: float
@@ -86,6 +108,7 @@ class LossRecipe:
     bce: float
     laplacian: float
     gradient: float
+    edge: float
     semantic: float
 
 
@@ -93,7 +116,8 @@ class LossRecipe:
 class ModelRecipe:
     """What the exported file says about its input."""
 
-    long_side: int
+    side: int
+    """Square root of the input's area, in pixels."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -105,6 +129,7 @@ class Recipe:
     name: str
     architecture: str
     seed: int
+    start: StartRecipe
     data: DataRecipe
     augment: AugmentRecipe
     schedule: ScheduleRecipe
@@ -133,6 +158,7 @@ def load(path: Path = DEFAULT) -> Recipe:
     schedule = dict(table["schedule"])
     schedule["sizes"] = [_fill(BatchSize, s, "schedule.sizes") for s in schedule["sizes"]]
     table["data"] = _fill(DataRecipe, table["data"], "data")
+    table["start"] = _fill(StartRecipe, table["start"], "start")
     table["augment"] = _fill(AugmentRecipe, table["augment"], "augment")
     table["schedule"] = _fill(ScheduleRecipe, schedule, "schedule")
     table["loss"] = _fill(LossRecipe, table["loss"], "loss")

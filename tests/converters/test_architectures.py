@@ -61,6 +61,42 @@ def test_training_mode_gives_logits_at_two_strides() -> None:
     assert semantic.shape == (2, 1, 8, 8)
 
 
+def test_norms_folded_into_weights_compute_the_same() -> None:
+    torch.manual_seed(1)
+    net = portrait.PortraitNet()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.1)
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    net.eval()
+    x = torch.randn(2, 24, 6, 10)
+    mix = net.fuse2.mix
+    torch.testing.assert_close(mix(x), torch.nn.Sequential(*mix)(x), atol=1e-5, rtol=1e-4)
+    stem = net.encoder.stem
+    x = torch.randn(2, 3, 32, 48)
+    torch.testing.assert_close(stem(x), torch.nn.Sequential(*stem)(x), atol=1e-5, rtol=1e-4)
+    fuse = net.fuse4
+    coarse = torch.randn(2, fuse.coarse.in_channels, 4, 6)
+    skip = torch.randn(2, fuse.skip.in_channels, 8, 12)
+    summed = fuse.norm(fuse.skip(skip) + portrait._double(fuse.coarse(coarse)))
+    want = torch.nn.Sequential(*fuse.mix)(torch.relu(summed))
+    torch.testing.assert_close(fuse(coarse, skip), want, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("variant", "widths"),
+    [("lite0", (16, 24, 40, 112, 320)), ("lite2", (16, 24, 48, 120, 352)),
+     ("lite4", (24, 32, 56, 160, 448))],
+)  # fmt: skip
+def test_larger_encoders_fit_the_decoder(variant: str, widths: tuple[int, ...]) -> None:
+    net = portrait.PortraitNet(variant).eval()
+    assert net.encoder.widths == widths
+    with torch.inference_mode():
+        assert net(torch.randn(1, 3, 32, 64)).shape == (1, 1, 32, 64)
+
+
 def test_size_of_the_network() -> None:
     parameters = sum(p.numel() for p in portrait.PortraitNet().parameters())
     assert 1e6 < parameters < 3.5e6

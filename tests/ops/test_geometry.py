@@ -23,6 +23,12 @@ sizes = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
         ((3000, 4000), SizePolicy(rule="short-side", side=512, multiple=32), (512, 672)),
         ((3000, 4000), SizePolicy(rule="long-side", side=512, multiple=32), (384, 512)),
         ((827, 550), SizePolicy(rule="long-side", side=448, multiple=32), (448, 288)),
+        ((827, 550), SizePolicy(rule="area", side=528, multiple=32), (640, 416)),
+        ((600, 600), SizePolicy(rule="area", side=528, multiple=32), (544, 544)),
+        ((1, 1), SizePolicy(rule="area", side=64, multiple=32), (64, 64)),
+        # 16 times as wide as high would need 4 x side: a panorama beyond that is capped.
+        ((100, 1600), SizePolicy(rule="area", side=64, multiple=1), (16, 256)),
+        ((100, 6400), SizePolicy(rule="area", side=64, multiple=1), (4, 256)),
         ((100, 100), SizePolicy(rule="native", multiple=32), (96, 96)),
         ((100, 100), SizePolicy(rule="native", multiple=32, rounding="up"), (128, 128)),
         ((127, 127), SizePolicy(rule="native", multiple=32, rounding="down"), (96, 96)),
@@ -49,7 +55,7 @@ def test_letterbox_keeps_the_aspect_and_is_centred() -> None:
     size=sizes,
     side=st.integers(32, 1024),
     multiple=st.sampled_from([1, 8, 32]),
-    rule=st.sampled_from(["short-side", "long-side"]),
+    rule=st.sampled_from(["short-side", "long-side", "area"]),
     fit=st.sampled_from(["stretch", "letterbox"]),
     rounding=st.sampled_from(["nearest", "up", "down"]),
 )

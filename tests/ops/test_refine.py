@@ -122,6 +122,7 @@ def test_flipped_and_cropped_photos_are_fine() -> None:
 POLICIES = {
     "long-side": SizePolicy(rule="long-side", side=64, multiple=8),
     "short-side": SizePolicy(rule="short-side", side=32, multiple=4),
+    "area": SizePolicy(rule="area", side=48, multiple=8),
     "fixed": SizePolicy(rule="fixed", height=48, width=40),
     "fixed letterbox": SizePolicy(rule="fixed", height=48, width=64, fit="letterbox"),
     "native with a limit": SizePolicy(rule="native", max_side=50),

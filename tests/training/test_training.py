@@ -62,6 +62,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image, alpha = draw(96, 96)
         cv2.imwrite(str(root / f"us_officials/image/p{i:02d}.jpg"), image)
         cv2.imwrite(str(root / f"us_officials/alpha/p{i:02d}.png"), alpha)
+    (root / "objects/animals").mkdir(parents=True)
+    thing = np.zeros((60, 40, 4), np.uint8)
+    cv2.circle(thing, (20, 30), 15, (20, 200, 90, 255), -1)
+    cv2.imwrite(str(root / "objects/animals/thing.png"), thing)
     return root
 
 
@@ -81,10 +85,11 @@ def short_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def train(pictures: Path, recipe: Path, out: Path, **options: int) -> list[dict[str, object]]:
+def train(pictures: Path, recipe: Path, out: Path, **options: object) -> list[dict[str, object]]:
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     subprocess.run(
         [sys.executable, "-m", "training", "run", "--data", str(pictures), "--out", str(out),
+         "--objects", str(pictures / "objects"),
          "--recipe", str(recipe), "--threads=1", *flags],
         cwd=CHECKOUT, check=True, capture_output=True,
     )  # fmt: skip
@@ -117,9 +122,8 @@ from pathlib import Path
 from training import loop, pictures, recipe
 r = recipe.load()
 parts = pictures.split(Path({str(pictures)!r}), r.data)
-street = pictures.load(parts.street_train, r.data)
-officials = pictures.load(parts.officials_train, r.data)
-a, b, c = (loop.make_batch(r, street, officials, step) for step in (5, 5, 6))
+have = pictures.load_all(parts, r.data, Path({str(pictures / "objects")!r}))
+a, b, c = (loop.make_batch(r, have, step) for step in (5, 5, 6))
 assert np.array_equal(a.image, b.image) and np.array_equal(a.alpha, b.alpha)
 assert a.image.shape != c.image.shape or not np.array_equal(a.image, c.image)
 for batch in (a, c):
@@ -162,12 +166,14 @@ except ValueError as error:
 
 def test_the_recipe_and_the_profile_feed_the_network_alike() -> None:
     code = """
+from pathlib import Path
 from converters import architectures
 from training import recipe
-r = recipe.load()
-fed = architectures.find(r.architecture).profile(r.name).input
-assert fed.size.side == r.model.long_side, fed.size
-assert max(abs(a - b) for a, b in zip(fed.mean + fed.std, r.model.mean + r.model.std)) < 1e-8
+for path in sorted(Path("training").glob("recipe*.toml")):
+    r = recipe.load(path)
+    fed = architectures.find(r.architecture).profile("portrait-s").input
+    assert (fed.size.rule, fed.size.side) == ("area", r.model.side), fed.size
+    assert max(abs(a - b) for a, b in zip(fed.mean + fed.std, r.model.mean + r.model.std)) < 1e-8
 """
     run(code)
 
@@ -184,3 +190,104 @@ assert np.abs(filled - 0.25).max() < 1e-5
 assert np.isfinite(augment.fill(image, 0 * known)).all()
 """
     run(code)
+
+
+def test_objects_are_laid_in_and_are_not_people(pictures: Path) -> None:
+    code = f"""
+import dataclasses
+from pathlib import Path
+import numpy as np
+from training import augment, pictures, recipe
+r = recipe.load()
+parts = pictures.split(Path({str(pictures)!r}), r.data)
+have = pictures.load_all(parts, r.data, Path({str(pictures / "objects")!r}))
+assert [o.shape for o in have.objects] == [(31, 31, 4)]
+scenery = augment.Scenery(photos=have.street, objects=have.objects)
+only = dataclasses.replace(r.augment, empty=1.0, empty_objects=1.0)
+sample = augment.make(have.street, scenery, 0, (64, 96), only, np.random.default_rng(0))
+assert sample.image.shape == (64, 96, 3) and not sample.alpha.any()
+rng = np.random.default_rng(1)
+scene = np.full((64, 96, 3), 0.5, np.float32)
+laid = augment.with_objects(scene, scenery, r.augment, rng)
+assert 0 < (np.abs(laid - scene).max(axis=2) > 0.05).mean() < 1
+assert 0 <= laid.min() and laid.max() <= 1
+"""
+    run(code)
+
+
+def test_objects_that_are_not_there_are_asked_for(pictures: Path, tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from training import pictures, recipe
+r = recipe.load()
+parts = pictures.split(Path({str(pictures)!r}), r.data)
+for folder in (None, Path({str(tmp_path)!r})):
+    try:
+        pictures.load_all(parts, r.data, folder)
+    except (ValueError, FileNotFoundError) as error:
+        print(type(error).__name__, error)
+"""
+    lines = run(code).splitlines()
+    assert lines[0].startswith("ValueError the recipe lays objects into its pictures: give")
+    assert lines[1].startswith("FileNotFoundError objects: no PNG in animals, ")
+
+
+def test_groups_stand_side_by_side(pictures: Path) -> None:
+    code = f"""
+import dataclasses
+from pathlib import Path
+import cv2
+import numpy as np
+from training import augment, pictures, recipe
+r = recipe.load()
+parts = pictures.split(Path({str(pictures)!r}), r.data)
+street = pictures.load(parts.street_train, r.data)
+only = dataclasses.replace(r.augment, empty=0, composite=1, group=1, occluded=0, small_person=1)
+scenery = augment.Scenery(photos=street)
+counts = []
+for seed in range(12):
+    sample = augment.make(street, scenery, 0, (96, 256), only, np.random.default_rng(seed))
+    assert 0 <= sample.alpha.min() and sample.alpha.max() <= 1
+    counts.append(cv2.connectedComponents((sample.alpha > 0.5).astype(np.uint8))[0] - 1)
+assert max(counts) >= 3, counts
+"""
+    run(code)
+
+
+def test_a_second_part_goes_on_from_the_first(
+    pictures: Path, short_recipe: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    train(pictures, short_recipe, tmp_path / "first")
+    text = short_recipe.read_text("utf-8")
+    head, _, rest = text.partition("weights = ")
+    rest = rest[rest.index("frozen_norms") :]
+    second = tmp_path / "second.toml"
+    second.write_text(f'{head}weights = "given"\nsha256 = ""\n{rest}')
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        train(pictures, second, tmp_path / "none")
+    assert b"give its final.pt with --start" in caught.value.stderr
+    train(pictures, second, tmp_path / "second", start=tmp_path / "first/final.pt")
+    one = torch.load(tmp_path / "first/final.pt", weights_only=True)
+    two = torch.load(tmp_path / "second/final.pt", weights_only=True)
+    for name in ("encoder.blocks.2.project.0.weight", "encoder.stem.1.running_mean"):
+        assert torch.equal(one[name], two[name]), name  # frozen
+    assert not torch.equal(one["fuse16.coarse.weight"], two["fuse16.coarse.weight"])
+
+
+def test_a_start_that_is_another_file_is_refused(tmp_path: Path) -> None:
+    text = (CHECKOUT / "training/recipe.toml").read_text("utf-8")
+    head, _, rest = text.partition('sha256 = "')
+    other = tmp_path / "other.toml"
+    other.write_text(f'{head}sha256 = "{"0" * 64}{rest[64:]}')
+    code = f"""
+from pathlib import Path
+import torch
+from training import loop, recipe
+try:
+    loop.Trainer(recipe.load(Path({str(other)!r})), torch.device("cpu"))
+except ValueError as error:
+    print(error)
+"""
+    assert f"the recipe expects {'0' * 64}" in run(code)
