@@ -4,7 +4,7 @@
 self-describing files, the reference first; DATA holds ``ccp/`` and ``us_officials/``. Everything is
 made of pictures held out from training, drawn from the seed in ``held_out.toml``:
 
-- *edges*: close-ups over other backgrounds; SAD and gradient error in the unknown band. Their alphas
+- *edges*: close-ups over other backgrounds; SAD, gradient error in the unknown band. Their alphas
   are MODNet's own, so that equality with it is the honest aim.
 - *empty*: scenes without people, from ``--share``; mean alpha.
 - *mixed*: one to five people, near and far, over other backgrounds; MAD and IoU.
