@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from portrait_sdk.ops.geometry import place
 from portrait_sdk.spec import SizePolicy
 from training import augment, losses, pictures
 from training import recipe as recipes
+from training.depthwise import FastDepthwise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +133,9 @@ class Trainer:
             for part in self.net.modules():
                 if isinstance(part, torch.nn.BatchNorm2d):
                     part.eval()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=_has_bfloat16(self.device)):
+        half = _has_bfloat16(self.device)
+        fast = FastDepthwise() if half and self.device.type == "cpu" else nullcontext()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half), fast:
             logits, semantic = self.net(self.normalise(batch.image))
         total, terms = losses.loss(
             logits.float(),

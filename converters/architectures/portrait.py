@@ -89,7 +89,7 @@ def _convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None = 
     """``conv`` with another weight and bias."""
     if isinstance(conv, SameConv):
         x = conv.pad(x)
-    return functional.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)  # type: ignore[arg-type]
+    return functional.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
 
 
 class SameConv(nn.Conv2d):
@@ -370,7 +370,7 @@ ARCHITECTURES = (
                     name="image",
                     mean=(127 / 255, 127 / 255, 127 / 255),
                     std=(128 / 255, 128 / 255, 128 / 255),
-                    size=SizePolicy(rule="area", side=528, multiple=STRIDE),
+                    size=SizePolicy(rule="area", side=576, multiple=STRIDE),
                 ),
                 half_storage=True,
             ),

@@ -291,3 +291,40 @@ except ValueError as error:
     print(error)
 """
     assert f"the recipe expects {'0' * 64}" in run(code)
+
+
+def test_fast_depthwise_gradients_are_autograds_own() -> None:
+    code = """
+import torch
+from torch.nn import functional
+from training.depthwise import FastDepthwise
+torch.manual_seed(0)
+for size, stride, padding in ((3, 1, 1), (3, 2, 0), (5, 1, 2), (5, 2, 0), (5, 2, 2)):
+    x, weight, bias = (
+        torch.rand(shape, requires_grad=True)
+        for shape in ((2, 16, 23, 18), (16, 1, size, size), (16,))
+    )
+    def conv(x, weight, bias):
+        return functional.conv2d(x, weight, bias, (stride, stride), (padding, padding), groups=16)
+    y = conv(x, weight, bias)
+    grad = torch.rand_like(y) - 0.5
+    wanted = torch.autograd.grad(y, (x, weight, bias), grad)
+    with FastDepthwise():
+        own = conv(x, weight, bias)
+    assert type(own.grad_fn.next_functions[0][0]).__name__ == "_DepthwiseBackward", own.grad_fn
+    torch.testing.assert_close(own, y, rtol=1e-5, atol=1e-5)  # float32, other orders of summing
+    for got, want in zip(torch.autograd.grad(own, (x, weight, bias), grad), wanted, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16), FastDepthwise():
+        half = conv(x, weight, bias)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), y, rtol=0.03, atol=0.03)  # 8 bits of significand
+    got = torch.autograd.grad(half, (x, weight, bias), grad.bfloat16())
+    for g, want in zip(got, wanted, strict=True):
+        assert g.dtype == torch.float32
+        assert (g - want).norm() < 0.02 * want.norm()
+with FastDepthwise():  # others pass
+    y = functional.conv2d(torch.rand(1, 8, 9, 9), torch.rand(4, 8, 3, 3))
+    assert y.shape == (1, 4, 7, 7)
+"""
+    run(code)
