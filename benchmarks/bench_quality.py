@@ -1,17 +1,20 @@
 """What one list of photos does not show: edges, scenes without people, groups, poor pictures.
 
 ``python benchmarks/bench_quality.py DATA MODEL.onnx [MODEL.onnx …] --share /usr/share`` with
-self-describing files, the reference first; DATA holds ``ccp/`` and ``us_officials/``. Everything is
-made of pictures held out from training, drawn from the seed in ``held_out.toml``:
+self-describing files, the reference first; DATA holds ``ccp/`` and ``us_officials/``, and
+``--share`` the wallpapers that ``held_out.toml`` lists. Nothing of it is trained on; every draw is
+from the seed there:
 
-- *edges*: close-ups over other backgrounds; SAD, gradient error in the unknown band. Their alphas
-  are MODNet's own, so that equality with it is the honest aim.
-- *empty*: scenes without people, from ``--share``; mean alpha.
-- *mixed*: one to five people, near and far, over other backgrounds; MAD and IoU.
+- *edges*: close-ups over photographs without people; SAD, gradient error in the unknown band.
+- *empty*: scenes without people; mean alpha.
+- *mixed*: one to five people, near and far, over photographs without people; MAD and IoU. Composed
+  by what composes training's pictures, which favours a model trained on them.
 - *poor*: photos of ccp's list, grey, dark, blurred, as JPEG of quality 30, turned as EXIF says.
 - *people*: the close-ups as they are, by how much fine hair they show (thirds, by the share of soft
-  alpha around the head), and all of them with their skin made darker; MAD. Too few of them have
-  dark skin for a figure of their own, so the same pictures are compared, skin alone changed.
+  alpha around the head), and all of them with whatever has the colour of skin made darker; MAD. Too
+  few of them have dark skin for a figure of its own, so the same pictures are compared.
+
+The close-ups' truth, in *edges* and *people*, is MODNet's own alpha, which flatters its figures.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import io
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +38,10 @@ from portrait_sdk.evaluation.regions import region
 from portrait_sdk.media import load_image
 from portrait_sdk.ops.compositing import composite, cover
 from portrait_sdk.ops.foreground import estimate_foreground
+
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1])
+)  # the checkout: training is not installed
 from training import augment, pictures
 from training import recipe as recipes
 
@@ -56,42 +64,39 @@ def _u8(image: augment.F32) -> Image:
 
 
 def edges(
-    closeups: Sequence[pictures.Picture], street: Sequence[pictures.Picture], side: int, seed: int
+    closeups: Sequence[pictures.Picture],
+    behind: Sequence[pictures.Picture],
+    augmentation: recipes.AugmentRecipe,
+    side: int,
+    seed: int,
 ) -> Iterator[tuple[Image, AlphaF32]]:
-    """Every close-up over the surroundings of somebody else, and its alpha."""
-    augmentation = dataclasses.replace(recipes.load().augment, procedural_background=0.0)
+    """Every close-up over one of ``behind``, and its alpha."""
     for number, picture in enumerate(closeups):
         rng = np.random.default_rng([seed, 0, number])
-        behind = _u8(augment.background(street, (side, side), augmentation, rng))
+        other = _u8(augment.background(behind, (side, side), augmentation, rng))
         photo = cover(picture.image, (side, side))
-        alpha = cv2.resize(picture.alpha, (side, side), interpolation=cv2.INTER_AREA)
+        alpha = cover(np.dstack([picture.alpha] * 3), (side, side))[..., 0]
         truth = alpha.astype(np.float32) / np.float32(255)
-        yield composite(estimate_foreground(photo, truth), truth, behind), truth
+        yield composite(estimate_foreground(photo, truth), truth, other), truth
 
 
 def mixed(
     closeups: Sequence[pictures.Picture],
     street: Sequence[pictures.Picture],
-    sizes: Sequence[tuple[int, int]],
-    count: int,
-    seed: int,
+    behind: Sequence[pictures.Picture],
+    held: Mapping[str, Any],
 ) -> Iterator[tuple[Image, AlphaF32]]:
-    """People composed as training composes them, without its poor cameras; and their alpha."""
-    augmentation = dataclasses.replace(
-        recipes.load().augment, empty=0.0, composite=1.0, group=0.5, objects=0.15, occluded=0.0,
-        made_objects=1.0, procedural_background=0.0, small_person=0.5, grey=0.0, dark=0.0, blur=0.0,
-        noise=0.0, jpeg=0.0, low_resolution=0.0,
-    )  # fmt: skip
-    scenery = augment.Scenery(photos=[*street, *closeups])
-    number = 0
-    while number < count:
-        rng = np.random.default_rng([seed, 1, number])
+    """People composed over ``behind``, and their alpha."""
+    augmentation = recipes.AugmentRecipe(**held["augment"])
+    sizes = [tuple(size) for size in held["mixed_sizes"]]
+    scenery = augment.Scenery(photos=[*street, *closeups], behind=behind)
+    for number in range(held["mixed"]):
+        rng = np.random.default_rng([held["seed"], 1, number])
         people = closeups if rng.random() < _CLOSEUPS else street
         first = int(rng.integers(len(people)))
-        size = tuple(sizes[number % len(sizes)])
-        sample = augment.make(people, scenery, first, size, augmentation, rng)  # type: ignore[arg-type]
+        size = sizes[number % len(sizes)]
+        sample = augment.make(people, scenery, first, size, augmentation, rng)
         yield _u8(sample.image), sample.alpha
-        number += 1
 
 
 def _grey(image: Image) -> Image:
@@ -138,9 +143,10 @@ def fine_hair(alpha: Image) -> float:
 
 
 def darker_skin(image: Image, alpha: Image) -> Image:
-    """The photo with skin that reflects a quarter of the light it did, all else as it was.
+    """The photo, its person's skin reflecting a quarter of the light it did.
 
-    Skin is found by its chroma (the YCrCb box of Chai & Ngan, 1999, a little wider).
+    Skin is found by its chroma (the YCrCb box of Chai & Ngan, 1999, a little wider), which finds
+    hair and cloth of that colour, too.
     """
     _, cr, cb = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
     skin = (alpha >= _SOLID) & (cr >= 133) & (cr <= 180) & (cb >= 77) & (cb <= 130)  # noqa: PLR2004
@@ -194,7 +200,7 @@ def _score_people(matting: Matting, closeups: Sequence[pictures.Picture]) -> dic
     return {
         "as they are": float(np.mean(found)),
         **{f"{much} fine hair": float(part.mean()) for much, part in thirds},
-        "skin made darker": float(np.mean(dark)),
+        "what has the colour of skin made darker": float(np.mean(dark)),
     }
 
 
@@ -215,9 +221,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("models", type=Path, nargs="+")
-    parser.add_argument("--share", type=Path, help="/usr/share, with the wallpapers' packages.")
+    parser.add_argument(
+        "--share", type=Path, required=True, help="/usr/share, with the wallpapers' packages."
+    )
     parser.add_argument("--list", default="validation", help="Of ccp, for the poor pictures.")
-    parser.add_argument("--sheet", type=Path, help="Write the mixed composites here, to look at.")
+    parser.add_argument("--sheet", type=Path, help="Write the composites here, to look at.")
     parser.add_argument("--name", default="quality")
     arguments = parser.parse_args()
     held = tomllib.loads(HELD_OUT.read_text("utf-8"))
@@ -226,13 +234,19 @@ def main() -> None:
     parts = pictures.split(arguments.data, data)
     right = [s for s in parts.officials_select if Path(s.name).name not in held["wrong_alphas"]]
     closeups, street = pictures.load(right, data), pictures.load(parts.street_select, data)
-    composed = list(edges(closeups, street, held["edge_size"], held["seed"]))
-    groups = list(mixed(closeups, street, held["mixed_sizes"], held["mixed"], held["seed"]))
+    scenes = _scenes(arguments.share, held)
+    behind = [
+        pictures.Picture(name=name, image=image, alpha=np.zeros_like(image[..., 0]), weight=1.0)
+        for name, image in zip(held["photographs"], scenes["photographs"], strict=True)
+    ]
+    augmentation = recipes.AugmentRecipe(**held["augment"])
+    composed = list(edges(closeups, behind, augmentation, held["edge_size"], held["seed"]))
+    groups = list(mixed(closeups, street, behind, held))
     if arguments.sheet:
         arguments.sheet.mkdir(parents=True, exist_ok=True)
-        for number, (image, _) in enumerate(groups):
-            cv2.imwrite(str(arguments.sheet / f"{number:03d}.png"), image[..., ::-1])
-    scenes = _scenes(arguments.share, held) if arguments.share else {}
+        for kind, pairs in (("edges", composed), ("mixed", groups)):
+            for number, (image, _) in enumerate(pairs):
+                cv2.imwrite(str(arguments.sheet / f"{kind}-{number:03d}.png"), image[..., ::-1])
     listed = {"validation": parts.street_validation, "selection": parts.street_select}
     photos = [
         (pictures.read_rgb(s.image), pictures.read_grey(s.mask or s.alpha).astype(np.float32) / 255)
@@ -245,12 +259,13 @@ def main() -> None:
             row: dict[str, Any] = {"edges": _score_edges(matting, composed)}
             row["mixed"] = _score_whole(matting, groups)
             row["people"] = _score_people(matting, closeups)
-            if scenes:
-                row["empty"] = _score_empty(matting, scenes)
+            row["empty"] = _score_empty(matting, scenes)
             row["poor"] = {
                 kind: _score_whole(matting, [(change(image), truth) for image, truth in photos])
                 for kind, change in POOR.items()
             }
+            if matting.spec.name in rows:
+                raise SystemExit(f"{path}: a second model named {matting.spec.name}; name it anew")
             rows[matting.spec.name] = row
         print(path.stem, row)
     counts = {

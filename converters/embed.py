@@ -181,11 +181,11 @@ def _network_size(nodes: _Nodes, photo: str, policy: SizePolicy) -> str:
         else:
             assert policy.side is not None
             shorter = nodes.add("ReduceMin", size, keepdims=0)
-            measure = shorter
+            scale = nodes.add("Div", side, shorter)
             if policy.rule == "area":
                 measure = nodes.add("Sqrt", nodes.add("ReduceProd", size, keepdims=0))
-            scale = nodes.add("Div", side, measure)
-            if policy.leave_straddling:
+                scale = nodes.add("Div", side, measure)
+            elif policy.leave_straddling:
                 small = nodes.add("LessOrEqual", shorter, side)
                 large = nodes.add("GreaterOrEqual", longer, side)
                 scale = nodes.add("Where", nodes.add("And", small, large), one, scale)

@@ -1,4 +1,7 @@
-"""Writes README's tables from benchmarks/results/*.json; ``--check`` only compares."""
+"""Writes the tables of README and of the model card from benchmarks/results/*.json.
+
+``--check`` only compares.
+"""
 
 from __future__ import annotations
 
@@ -195,28 +198,93 @@ def _process(row: dict[str, Any]) -> str:
     return f"{row['seconds']['median']:.2f} s, {row['peak_mib']:.0f} MiB"
 
 
-TABLES: dict[str, Callable[[], str]] = {"models": models, "peers": peers}
+def validation() -> str:
+    """The model card's: every error, and the time beside the first model's."""
+    result = _result("models")
+    assert result is not None
+    lines = [
+        "| model | MAD | outside the band | cut at 0.5 | IoU at 0.5 | ms | of MODNet's time |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| `{row['model']}` | {row['mad']:.4f} | {row['mad_outside_band']:.4f} "
+            f"| {row['mad_thresholded']:.4f} | {row['iou']:.4f} "
+            f"| {1000 * row['seconds']['median']:.0f} | {row['time_ratio_to_first']:.2f} |"
+            for row in result["rows"]
+        ),
+        "",
+    ]
+    return "\n".join(lines)
 
 
-def main() -> None:
-    """Rewrite the tables, or say that one is stale."""
-    readme = ROOT / "README.md"
-    text = readme.read_text("utf-8")
-    for name, table in TABLES.items():
+def quality() -> str:
+    """The model card's: a row per measure, a column per model."""
+    result = _result("quality")
+    assert result is not None
+    models, counts = result["models"], result["counts"]
+
+    def row(what: str, kind: str, name: str, digits: int = 4) -> str:
+        values = (f"{found[kind][name]:.{digits}f}" for found in models.values())
+        return f"| {what} | {' | '.join(values)} |"
+
+    poor = next(iter(models.values()))["poor"]
+    empty = " and ".join(f"{count} {kind}" for kind, count in counts["empty"].items())
+    lines = [
+        f"| | {' | '.join(f'`{name}`' for name in models)} |",
+        f"|---|{'---|' * len(models)}",
+        row(
+            f"edges, {counts['edges']} composites: SAD in the unknown band, / 1000",
+            "edges",
+            "sad",
+            3,
+        ),
+        row("edges: gradient error in the unknown band, / 1000", "edges", "gradient", 3),
+        row(f"no people, {empty}: mean alpha", "empty", "mean"),
+        row("no people: the worst", "empty", "worst"),
+        row(f"groups, near and far, {counts['mixed']} composites: MAD", "mixed", "mad"),
+        row("groups: IoU at 0.5", "mixed", "iou"),
+        *(
+            f"| {counts['poor']} street photos, {kind}: MAD | "
+            + " | ".join(f"{found['poor'][kind]['mad']:.4f}" for found in models.values())
+            + " |"
+            for kind in poor
+        ),
+        *(
+            row(f"close-ups, {kind}: MAD", "people", kind)
+            for kind in next(iter(models.values()))["people"]
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"models": models, "peers": peers},
+    "docs/model-card.md": {"validation": validation, "quality": quality},
+}
+
+
+def filled(document: str) -> str:
+    """The document's text with its tables written anew."""
+    text = (ROOT / document).read_text("utf-8")
+    for name, table in TABLES[document].items():
         end = f"<!-- /{name} -->\n"
         head, begin, rest = text.partition(f"<!-- {name}: ")
         mark, _, rest = rest.partition("\n")
         _, found, tail = rest.partition(end)
         if not (begin and found):
-            sys.exit(f"README.md: expected <!-- {name}: … --> and <!-- /{name} -->")
-        fresh = f"{head}{begin}{mark}\n{table()}{end}{tail}"
-        if "--check" in sys.argv[1:] and fresh != text:
-            sys.exit(
-                f"README.md: its table {name!r} is stale; run `python scripts/readme_tables.py`"
-            )
-        text = fresh
-    if "--check" not in sys.argv[1:]:
-        readme.write_text(text, "utf-8")
+            sys.exit(f"{document}: expected <!-- {name}: … --> and <!-- /{name} -->")
+        text = f"{head}{begin}{mark}\n{table()}{end}{tail}"
+    return text
+
+
+def main() -> None:
+    """Rewrite the tables, or say that one is stale."""
+    fresh = {ROOT / document: filled(document) for document in TABLES}
+    for path, text in fresh.items():
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, "utf-8")
+        elif text != path.read_text("utf-8"):
+            sys.exit(f"{path.name}: a table is stale; run `python scripts/readme_tables.py`")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,13 @@ class Scenery:
     """Photos of people: others to stand beside the first, and surroundings as backgrounds."""
     objects: Sequence[U8] = ()
     """Things that are not people, (H, W, 4) RGBA with straight alpha."""
+    behind: Sequence[Picture] = ()
+    """Backgrounds, where they are not to come from ``photos``."""
+
+    @property
+    def backgrounds(self) -> Sequence[Picture]:
+        """What a scene is made of."""
+        return self.behind or self.photos
 
 
 def make(
@@ -68,7 +75,7 @@ def make(
     """
     picture = people[first]
     if rng.random() < recipe.empty:
-        image = background(scenery.photos, size, recipe, rng)
+        image = background(scenery.backgrounds, size, recipe, rng)
         if rng.random() < recipe.empty_objects:
             image = with_objects(image, scenery, recipe, rng)
         sample = Sample(image=image, alpha=np.zeros(size, np.float32), weight=1.0)
@@ -197,11 +204,10 @@ def _made_background(size: tuple[int, int], rng: Rng) -> F32:
 
 
 def _texture(scenery: Scenery, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng) -> F32:
-    """A surface for a made object: somewhere else's surroundings, or one colour with a shine."""
+    """A surface for a made object: somewhere else's surroundings, or a drawn one."""
     if rng.random() < 0.6:
-        return background(scenery.photos, size, recipe, rng)
-    image = _made_background(size, rng)
-    return np.clip(image, 0, 1).astype(np.float32)
+        return background(scenery.backgrounds, size, recipe, rng)
+    return _made_background(size, rng)
 
 
 def _outline(size: tuple[int, int], rng: Rng) -> F32:
@@ -357,7 +363,7 @@ def _crowd(
 def _composed(
     scenery: Scenery, picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
 ) -> Sample:
-    image = background(scenery.photos, size, recipe, rng)
+    image = background(scenery.backgrounds, size, recipe, rng)
     if rng.random() < recipe.objects:
         image = with_objects(image, scenery, recipe, rng)
     alpha = np.zeros(size, np.float32)

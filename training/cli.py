@@ -32,11 +32,6 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @_recipe
 @click.option("--objects", type=_FOLDER, help="png/ of openclipart-png: things, no people.")
-@click.option(
-    "--start",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="final.pt of the run to go on from, where the recipe does.",
-)
 @click.option("--threads", default=2, show_default=True, help="Of torch, on CPU.")
 @click.option("--workers", default=1, show_default=True, help="Threads that make batches.")
 @click.option("--stop-after", type=click.IntRange(min=1), help="Stop at a checkpoint, to resume.")
@@ -46,7 +41,6 @@ def run(
     out: Path,
     recipe_path: Path,
     objects: Path | None,
-    start: Path | None,
     threads: int,
     workers: int,
     stop_after: int | None,
@@ -60,7 +54,6 @@ def run(
         data,
         out,
         objects=objects,
-        start=start,
         threads=threads,
         workers=workers,
         stop_after=stop_after,

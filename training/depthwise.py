@@ -93,11 +93,12 @@ class FastDepthwise(TorchFunctionMode):
         if func is not torch.conv2d:
             return func(*args, **(kwargs or {}))
         x, weight, bias, stride, padding, dilation, groups = _arguments(*args, **(kwargs or {}))
-        if groups != weight.shape[0] or weight.shape[-1] not in _SIZES or dilation != (1, 1):
-            return torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
-        if torch.is_autocast_enabled(x.device.type):
-            kind = torch.get_autocast_dtype(x.device.type)
-            x, weight = x.to(kind), weight.to(kind)
+        ours = groups == weight.shape[0] and weight.shape[-1] in _SIZES and dilation == (1, 1)
+        plain = isinstance(stride, tuple) and isinstance(padding, tuple)
+        if not (ours and plain and torch.is_autocast_enabled(x.device.type)):
+            return func(*args, **(kwargs or {}))
+        kind = torch.get_autocast_dtype(x.device.type)
+        x, weight = x.to(kind), weight.to(kind)
         if padding != (0, 0):
             x = functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
         with torch.autocast(x.device.type, enabled=False):

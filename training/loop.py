@@ -52,22 +52,15 @@ def imagenet_weights() -> dict[str, torch.Tensor]:
     return state
 
 
-def _start(net: PortraitNet, recipe: Recipe, given: Path | None) -> None:
+def _start(net: PortraitNet, recipe: Recipe) -> None:
     """Fill ``net`` with what the recipe starts from.
 
     Raises:
-        ValueError: The file is another one than the recipe was written for, or none is given.
+        ValueError: The file is another one than the recipe was written for.
     """
     start = recipe.start
     if start.weights == "imagenet":
         net.encoder.load_imagenet(imagenet_weights())
-        return
-    if start.weights == "given":
-        if given is None:
-            raise ValueError(
-                "the recipe goes on from an earlier run: give its final.pt with --start"
-            )
-        net.load_state_dict(torch.load(given, weights_only=True, map_location="cpu"))
         return
     from safetensors.torch import load
 
@@ -91,19 +84,20 @@ def _has_bfloat16(device: torch.device) -> bool:
 class Trainer:
     """Holds the network, its running average and the optimiser between steps."""
 
-    def __init__(self, recipe: Recipe, device: torch.device, start: Path | None = None) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
         self.net = PortraitNet()
-        _start(self.net, recipe, start)
+        _start(self.net, recipe)
         self.net.to(device, memory_format=torch.channels_last)
         self.average = PortraitNet().to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.net.state_dict())
         self.average.eval()
-        frozen = recipe.start.frozen_blocks
-        if frozen:
-            for part in (self.net.encoder.stem, *self.net.encoder.blocks[:frozen]):
-                part.requires_grad_(requires_grad=False)
+        blocks = recipe.start.frozen_blocks
+        encoder_parts = (self.net.encoder.stem, *self.net.encoder.blocks[:blocks])
+        self.frozen = encoder_parts if blocks else ()
+        for part in self.frozen:
+            part.requires_grad_(requires_grad=False)
         encoder = [p for p in self.net.encoder.parameters() if p.requires_grad]
         head = list(self.net.head.parameters())
         others = ("encoder.", "head.")
@@ -129,6 +123,8 @@ class Trainer:
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * schedule.rate(self.step)
         self.net.train()
+        for part in self.frozen:
+            part.eval()
         if self.recipe.start.frozen_norms:
             for part in self.net.modules():
                 if isinstance(part, torch.nn.BatchNorm2d):
@@ -259,7 +255,6 @@ def run(
     out: Path,
     *,
     objects: Path | None = None,
-    start: Path | None = None,
     threads: int,
     workers: int,
     stop_after: int | None = None,
@@ -271,7 +266,6 @@ def run(
         data: The folder with ``ccp/`` and ``us_officials/``.
         out: Folder of the run: ``checkpoint.pt`` (resumed from), ``log.jsonl``, ``final.pt``.
         objects: ``png/`` of openclipart-png; None where the recipe names no folder of it.
-        start: ``final.pt`` of the run that the recipe goes on from, if it does.
         threads: For torch, on CPU.
         workers: Threads that make batches.
         stop_after: Leave at the first checkpoint from this step on, to be resumed.
@@ -279,14 +273,14 @@ def run(
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    out.mkdir(parents=True, exist_ok=True)
     parts = pictures.split(data, recipe.data)
-    trainer = Trainer(recipe, device, start)
+    have = pictures.load_all(parts, recipe.data, objects)
+    trainer = Trainer(recipe, device)
+    out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         trainer.restore(checkpoint)
         _log.info("resumed at step %d", trainer.step)
-    have = pictures.load_all(parts, recipe.data, objects)
     _log.info(
         "%d street, %d officials and %d objects in memory",
         *(len(part) for part in (have.street, have.officials, have.objects)),

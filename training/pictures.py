@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+
+from portrait_sdk.evaluation.datasets.augment import continued
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from training.recipe import DataRecipe
 
     U8 = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+_AROUND_PX = 16  # transparent pixels around a drawing: more than shrinking it blurs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,30 +149,48 @@ def load_objects(folder: Path, recipe: DataRecipe) -> list[U8]:
 
     Args:
         folder: ``png/`` of Debian's ``openclipart-png`` (public domain).
-        recipe: Which of its folders show no people, and how large the drawings are kept.
+        recipe: Which of its folders to take, what of them not, and how large they are kept.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: A folder is missing, or none holds a drawing with an outline.
     """
-    found = sorted(p for name in recipe.object_folders for p in (folder / name).rglob("*.png"))
-    if not found:
-        raise FileNotFoundError(
-            f"objects: no PNG in {', '.join(recipe.object_folders)} under {folder}"
-        )
+    missing = [name for name in recipe.object_folders if not (folder / name).is_dir()]
+    if missing:
+        raise FileNotFoundError(f"objects: {folder} has no folder {', '.join(missing)}")
     objects = []
-    for path in found:
-        bgra = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if bgra is None or bgra.ndim != 3 or bgra.shape[2] != 4 or bgra.dtype != np.uint8:
-            continue
-        rows, columns = (np.flatnonzero((bgra[..., 3] > 127).any(axis=a)) for a in (1, 0))
-        if not rows.size or (bgra[..., 3] > 127).mean() > 0.95:  # nothing, or no outline
-            continue
-        cut = bgra[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        shrink = min(1.0, recipe.object_side / max(cut.shape[:2]))
-        size = (max(1, round(cut.shape[1] * shrink)), max(1, round(cut.shape[0] * shrink)))
-        small = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
-        objects.append(np.ascontiguousarray(small[..., [2, 1, 0, 3]]))
+    for path in sorted(p for name in recipe.object_folders for p in (folder / name).rglob("*.png")):
+        name = path.relative_to(folder).as_posix()
+        if not any(fnmatch(name, exception) for exception in recipe.object_exceptions):
+            thing = _outlined(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), recipe.object_side)
+            if thing is not None:
+                objects.append(thing)
+    if not objects:
+        folders = ", ".join(recipe.object_folders)
+        raise FileNotFoundError(f"objects: no PNG with an outline in {folders} under {folder}")
     return objects
+
+
+def _outlined(bgra: Any, side: int) -> U8 | None:  # noqa: ANN401 - OpenCV's
+    """A drawing cut to what it shows, (H, W, 4) RGBA; None for one without transparency.
+
+    Transparent pixels hold black: colours are averaged by alpha, then continued outwards, or every
+    thing laid into a picture would have a dark rim to be known by.
+    """
+    if bgra is None or bgra.ndim != 3 or bgra.shape[2] != 4 or bgra.dtype != np.uint8:
+        return None
+    rows, columns = (np.flatnonzero((bgra[..., 3] > 127).any(axis=a)) for a in (1, 0))
+    if not rows.size or (bgra[..., 3] > 127).mean() > 0.95:  # nothing, or no outline
+        return None
+    cut = bgra[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32)
+    cut[..., :3] *= cut[..., 3:] / 255
+    shrink = min(1.0, side / max(cut.shape[:2]))
+    size = (max(1, round(cut.shape[1] * shrink)), max(1, round(cut.shape[0] * shrink)))
+    small = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
+    small = cv2.copyMakeBorder(small, *4 * [_AROUND_PX], cv2.BORDER_CONSTANT)
+    alpha = small[..., 3] / 255
+    colours = small[..., 2::-1] / np.maximum(alpha, 1e-3)[..., None]
+    seen = continued(np.rint(np.clip(colours, 0, 255)).astype(np.uint8), alpha)
+    return np.dstack([seen, np.rint(small[..., 3]).astype(np.uint8)])
 
 
 def load_all(parts: Split, recipe: DataRecipe, objects: Path | None) -> Loaded:

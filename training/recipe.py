@@ -21,6 +21,8 @@ class DataRecipe:
     teacher_only_weight: float
     officials_share: float
     object_folders: tuple[str, ...]
+    object_exceptions: tuple[str, ...]
+    """Paths, with ``*``, of drawings not to take."""
     object_side: int
 
 
@@ -29,7 +31,7 @@ class StartRecipe:
     """Where the weights come from, and what of them stays."""
 
     weights: str
-    """``imagenet``; ``given``: an earlier run's; or a .safetensors file in ``training``."""
+    """``imagenet``, or a .safetensors file in ``training``."""
     sha256: str
     """Of that file, else empty."""
     frozen_norms: bool
@@ -91,12 +93,12 @@ class ScheduleRecipe:
     sizes: tuple[BatchSize, ...]
 
     def rate(self, step: int) -> float:
-        """The factor on both learning rates at ``step``: linear up, constant, linear down to 0."""
+        """The factor on the learning rates at ``step``: linear up, constant, linear down to 0."""
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
         return min(warm, max(0.0, (self.steps - step) / max(1, self.decay_steps)), 1.0)
 
     def decaying(self, step: int) -> bool:
-        """Whether ``step`` lies in the last ``decay_steps``, where batches are drawn larger."""
+        """Whether ``step`` lies in the last ``decay_steps``, where photos are drawn larger."""
         return step >= self.steps - self.decay_steps
 
 

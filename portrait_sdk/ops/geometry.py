@@ -78,10 +78,12 @@ def _scale(height: int, width: int, policy: SizePolicy) -> float:
     if policy.rule == "long-side":
         return policy.side / max(height, width)
     longest = policy.max_side or PANORAMA * policy.side
-    area = policy.rule == "area"
-    scale = policy.side / (math.sqrt(height * width) if area else min(height, width))
-    if policy.leave_straddling and min(height, width) <= policy.side <= max(height, width):
+    if policy.rule == "area":
+        scale = policy.side / math.sqrt(height * width)
+    elif policy.leave_straddling and min(height, width) <= policy.side <= max(height, width):
         scale = 1.0
+    else:
+        scale = policy.side / min(height, width)
     return min(scale, longest / max(height, width))
 
 

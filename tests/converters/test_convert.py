@@ -351,7 +351,7 @@ def test_metadata_replaces_its_own_entry_and_keeps_others(written: Path) -> None
         {},
         {"rule": "fixed", "height": 48, "width": 32, "side": None},
         {"rule": "long-side", "side": 96, "rounding": "up"},
-        {"rule": "area", "side": 64},
+        {"rule": "area", "side": 64, "leave_straddling": True},
         {"rule": "area", "side": 64, "max_side": 80},
         {"rule": "native", "side": None, "max_side": 100},
         {"leave_straddling": True, "rounding": "down"},

@@ -25,6 +25,8 @@ sizes = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
         ((827, 550), SizePolicy(rule="long-side", side=448, multiple=32), (448, 288)),
         ((827, 550), SizePolicy(rule="area", side=528, multiple=32), (640, 416)),
         ((600, 600), SizePolicy(rule="area", side=528, multiple=32), (544, 544)),
+        # leave_straddling is short-side's alone.
+        ((300, 1000), SizePolicy(rule="area", side=576, leave_straddling=True), (315, 1051)),
         ((1, 1), SizePolicy(rule="area", side=64, multiple=32), (64, 64)),
         # 16 times as wide as high would need 4 x side: a panorama beyond that is capped.
         ((100, 1600), SizePolicy(rule="area", side=64, multiple=1), (16, 256)),
