@@ -68,7 +68,7 @@ def test_verify_tells_its_source_from_another(model: Path, weights: Path, tmp_pa
     result = run("verify", model, "--against", weights)
     assert result.returncode == 0, result.stderr.decode()
     assert b"computes what" in result.stdout
-    other = edited(weights, tmp_path / "other.pt", "detail.3.bias", lambda v: v + 0.5)
+    other = edited(weights, tmp_path / "other.pt", "head.logits.bias", lambda v: v + 0.5)
     result = run("verify", model, "--against", other)
     assert result.returncode == 1
     last = result.stderr.decode().strip().splitlines()[-1]
@@ -154,14 +154,14 @@ def test_bad_checkpoints_are_one_line_each(weights: Path, tmp_path: Path) -> Non
 
 def test_weights_that_do_not_fit_are_named(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "no.onnx"
-    nan = edited(weights, tmp_path / "nan.pt", "detail.3.bias", lambda v: v * float("nan"))
-    assert "detail.3.bias" in complaint(1, "convert", nan, "-o", out)
-    wide = edited(weights, tmp_path / "wide.pt", "detail.3.weight", lambda v: v.repeat(2, 1, 1, 1))
+    nan = edited(weights, tmp_path / "nan.pt", "head.logits.bias", lambda v: v * float("nan"))
+    assert "head.logits.bias" in complaint(1, "convert", nan, "-o", out)
+    wide = edited(weights, tmp_path / "wide.pt", "head.logits.weight", lambda v: v.repeat(2, 1, 1, 1))
     result = run("convert", wide, "-o", out, "--arch", "portrait")
     assert result.returncode == 1
     text = result.stderr.decode()
-    assert "detail.3.weight" in text.strip().splitlines()[-1]
-    assert "expected [1, 12, 3, 3], got [2, 12, 3, 3]" in text
+    assert "head.logits.weight" in text.strip().splitlines()[-1]
+    assert "expected [4, 32, 3, 3], got [8, 32, 3, 3]" in text
     assert not out.exists()
 
 
