@@ -51,8 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kill-photos",
         type=int,
-        default=30,
-        help="How many photos the folder has that is killed ten times.  [default: 30]",
+        default=60,
+        help="How many photos the folder has that is killed ten times.  [default: 60]",
     )
 
 

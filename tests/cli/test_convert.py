@@ -156,7 +156,7 @@ def test_weights_that_do_not_fit_are_named(weights: Path, tmp_path: Path) -> Non
     out = tmp_path / "no.onnx"
     nan = edited(weights, tmp_path / "nan.pt", "head.logits.bias", lambda v: v * float("nan"))
     assert "head.logits.bias" in complaint(1, "convert", nan, "-o", out)
-    wide = edited(weights, tmp_path / "wide.pt", "head.logits.weight", lambda v: v.repeat(2, 1, 1, 1))
+    wide = edited(weights, tmp_path / "wide.pt", "head.logits.weight", lambda v: torch.cat([v, v]))
     result = run("convert", wide, "-o", out, "--arch", "portrait")
     assert result.returncode == 1
     text = result.stderr.decode()

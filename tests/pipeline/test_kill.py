@@ -103,9 +103,9 @@ def test_killed_ten_times_a_rerun_completes(tmp_path: Path, pytestconfig: pytest
     caught = 0
     for number in range(KILLS):
         # At first before any photo is done: while it starts, and locks, and lists.
-        photos = int(rng.integers(0, max(2, count // 12))) if number > 1 else 0
+        photos = int(rng.integers(0, max(2, count // 20))) if number > 1 else 0
         caught += killed(
-            command(source, target), photos, float(rng.uniform(0, 0.1 + (photos == 0)))
+            command(source, target), photos, float(rng.uniform(0, 0.05 + (photos == 0)))
         )
     assert caught == KILLS
     *lines, _torn = (target / ".portrait/record.jsonl").read_bytes().split(b"\n")
