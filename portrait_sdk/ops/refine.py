@@ -26,7 +26,7 @@ Refine: TypeAlias = Literal["auto", "guided", "patches", "none"]
 
 _AREA = Filter(kernel="area")
 _EPSILON = 1e-3  # of squared colour in [0, 1]: contrast below 3 %, and so noise, counts for little
-_WORTH = 1.5  # times larger than the network's input; at 1.2 times SAD and gradients came out worse
+_WORTH = 1.5  # times larger than the network's input; below, next to nothing is gained
 _LARGER = 2.0  # times the network's input, for patches: at most 3 x 3 of them
 _SURE = 0.03  # alpha nearer to 0 or 1 is certain
 _DISAGREEMENT = 0.2  # patches that differ by more from what the whole photo told count for little
