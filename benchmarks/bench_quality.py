@@ -39,9 +39,8 @@ from portrait_sdk.media import load_image
 from portrait_sdk.ops.compositing import composite, cover
 from portrait_sdk.ops.foreground import estimate_foreground
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1])
-)  # the checkout: training is not installed
+# training is not installed: it lies in the checkout.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from training import augment, pictures
 from training import recipe as recipes
 
@@ -189,14 +188,18 @@ def _score_empty(matting: Matting, scenes: Mapping[str, Sequence[Image]]) -> dic
     return {**found, "mean": float(np.mean(every)), "worst": float(np.max(every))}
 
 
-def _score_people(matting: Matting, closeups: Sequence[pictures.Picture]) -> dict[str, float]:
-    def error(image: Image, alpha: Image) -> float:
-        return metrics.mad(_alpha(matting, image), alpha.astype(np.float32) / np.float32(255))
+def _score_people(
+    matting: Matting, people: Sequence[pictures.Picture], darker: Sequence[Image]
+) -> dict[str, float]:
+    """``people`` in the order of their fine hair, and the same ones as ``darker`` shows them."""
 
-    ordered = sorted(closeups, key=lambda picture: fine_hair(picture.alpha))
-    found = [error(picture.image, picture.alpha) for picture in ordered]
+    def errors(images: Sequence[Image]) -> list[float]:
+        truths = (picture.alpha.astype(np.float32) / np.float32(255) for picture in people)
+        pairs = zip(images, truths, strict=True)
+        return [metrics.mad(_alpha(matting, image), truth) for image, truth in pairs]
+
+    found, dark = errors([picture.image for picture in people]), errors(darker)
     thirds = zip(("little", "some", "much"), np.array_split(found, 3), strict=True)
-    dark = [error(darker_skin(picture.image, picture.alpha), picture.alpha) for picture in ordered]
     return {
         "as they are": float(np.mean(found)),
         **{f"{much} fine hair": float(part.mean()) for much, part in thirds},
@@ -242,6 +245,8 @@ def main() -> None:
     augmentation = recipes.AugmentRecipe(**held["augment"])
     composed = list(edges(closeups, behind, augmentation, held["edge_size"], held["seed"]))
     groups = list(mixed(closeups, street, behind, held))
+    people = sorted(closeups, key=lambda picture: fine_hair(picture.alpha))
+    darker = [darker_skin(picture.image, picture.alpha) for picture in people]
     if arguments.sheet:
         arguments.sheet.mkdir(parents=True, exist_ok=True)
         for kind, pairs in (("edges", composed), ("mixed", groups)):
@@ -256,16 +261,16 @@ def main() -> None:
     rows: dict[str, dict[str, Any]] = {}
     for path in arguments.models:
         with portrait_sdk.load(path, provider="cpu") as matting:
+            if matting.spec.name in rows:
+                raise SystemExit(f"{path}: a second model named {matting.spec.name}; name it anew")
             row: dict[str, Any] = {"edges": _score_edges(matting, composed)}
             row["mixed"] = _score_whole(matting, groups)
-            row["people"] = _score_people(matting, closeups)
+            row["people"] = _score_people(matting, people, darker)
             row["empty"] = _score_empty(matting, scenes)
             row["poor"] = {
                 kind: _score_whole(matting, [(change(image), truth) for image, truth in photos])
                 for kind, change in POOR.items()
             }
-            if matting.spec.name in rows:
-                raise SystemExit(f"{path}: a second model named {matting.spec.name}; name it anew")
             rows[matting.spec.name] = row
         print(path.stem, row)
     counts = {

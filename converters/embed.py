@@ -180,13 +180,13 @@ def _network_size(nodes: _Nodes, photo: str, policy: SizePolicy) -> str:
             scale = nodes.add("Div", side, longer)
         else:
             assert policy.side is not None
-            shorter = nodes.add("ReduceMin", size, keepdims=0)
-            scale = nodes.add("Div", side, shorter)
             if policy.rule == "area":
                 measure = nodes.add("Sqrt", nodes.add("ReduceProd", size, keepdims=0))
-                scale = nodes.add("Div", side, measure)
-            elif policy.leave_straddling:
-                small = nodes.add("LessOrEqual", shorter, side)
+            else:
+                measure = nodes.add("ReduceMin", size, keepdims=0)
+            scale = nodes.add("Div", side, measure)
+            if policy.rule == "short-side" and policy.leave_straddling:
+                small = nodes.add("LessOrEqual", measure, side)
                 large = nodes.add("GreaterOrEqual", longer, side)
                 scale = nodes.add("Where", nodes.add("And", small, large), one, scale)
             most = nodes.constant(policy.max_side or geometry.PANORAMA * policy.side, np.float64)

@@ -226,7 +226,7 @@ def quality() -> str:
         values = (f"{found[kind][name]:.{digits}f}" for found in models.values())
         return f"| {what} | {' | '.join(values)} |"
 
-    poor = next(iter(models.values()))["poor"]
+    first = next(iter(models.values()))
     empty = " and ".join(f"{count} {kind}" for kind, count in counts["empty"].items())
     lines = [
         f"| | {' | '.join(f'`{name}`' for name in models)} |",
@@ -246,12 +246,9 @@ def quality() -> str:
             f"| {counts['poor']} street photos, {kind}: MAD | "
             + " | ".join(f"{found['poor'][kind]['mad']:.4f}" for found in models.values())
             + " |"
-            for kind in poor
+            for kind in first["poor"]
         ),
-        *(
-            row(f"close-ups, {kind}: MAD", "people", kind)
-            for kind in next(iter(models.values()))["people"]
-        ),
+        *(row(f"close-ups, {kind}: MAD", "people", kind) for kind in first["people"]),
         "",
     ]
     return "\n".join(lines)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Pair = tuple[int, int]
 _SMALL, _LARGE = _SIZES = (3, 5)
-_backward = torch.ops.aten.convolution_backward
 
 
 class _Context(Protocol):
@@ -58,8 +57,7 @@ def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair) -> Te
     kind = x.dtype
     if stride != (1, 1):
         grad, x, weight = grad.float(), x.float(), weight.float()
-    conv = (None, stride, (0, 0), (1, 1), False, (0, 0), weight.shape[0])
-    return _backward(grad, x, weight, *conv, (True, False, False))[0].to(kind)  # type: ignore[no-any-return]
+    return _gradients(grad, x, weight, stride, (True, False))[0].to(kind)
 
 
 def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair) -> Tensor:
@@ -68,16 +66,26 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: Pair) -> T
     starts = (0,) if size == _SMALL else (0, _LARGE - _SMALL)
     rows, columns = (s * (n - 1) + _SMALL for s, n in zip(stride, grad.shape[-2:], strict=True))
     whole = torch.empty_like(weight)
-    conv = (None, stride, (0, 0), (1, 1), False, (0, 0), weight.shape[0])
     for top in starts:
         for left in starts:
             window = weight[..., top : top + _SMALL, left : left + _SMALL].contiguous()
             part = x[..., top : top + rows, left : left + columns].contiguous(
                 memory_format=torch.channels_last
             )
-            found = _backward(grad, part, window, *conv, (False, True, False))[1]
+            found = _gradients(grad, part, window, stride, (False, True))[1]
             whole[..., top : top + _SMALL, left : left + _SMALL] = found
     return whole
+
+
+def _gradients(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, wanted: tuple[bool, bool]
+) -> tuple[Tensor, Tensor]:
+    """What torch computes itself, of the input and of the weight; what is not wanted is None."""
+    plain = ((0, 0), (1, 1), False, (0, 0), weight.shape[0])  # no padding, dilation 1
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, stride, *plain, (*wanted, False)
+    )
+    return found[0], found[1]
 
 
 class FastDepthwise(TorchFunctionMode):

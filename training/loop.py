@@ -93,9 +93,8 @@ class Trainer:
         self.average = PortraitNet().to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.net.state_dict())
         self.average.eval()
-        blocks = recipe.start.frozen_blocks
-        encoder_parts = (self.net.encoder.stem, *self.net.encoder.blocks[:blocks])
-        self.frozen = encoder_parts if blocks else ()
+        blocks, net = recipe.start.frozen_blocks, self.net.encoder
+        self.frozen = (net.stem, *net.blocks[:blocks]) if blocks else ()
         for part in self.frozen:
             part.requires_grad_(requires_grad=False)
         encoder = [p for p in self.net.encoder.parameters() if p.requires_grad]
