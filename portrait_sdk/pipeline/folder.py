@@ -123,6 +123,7 @@ class _Run:
         self._cancel, self._ended = cancel, threading.Event()
         self._stopped: str | None = None
         self._lock = threading.RLock()
+        self._written: dict[str, Entry] = {}  # whose files are there, and that are not yet recorded
         self._started = time.perf_counter()
         described = json.loads(replace(prepared.job, files=None).to_json())
         self.report = FolderReport(path=Path(prepared.job.target) / REPORTS[0], job=described)
@@ -140,7 +141,11 @@ class _Run:
         self._ended.set()
         seconds = round(time.perf_counter() - self._started, 3)
         self.report = replace(self.report, seconds=seconds, stopped=self._stopped)
+        if error is not None:
+            self._on_entry = None  # the error is its own, maybe
         try:
+            for entry in tuple(self._written.values()):
+                self._finish(entry)
             self.report.write(self._space.rows)
         except OutputError as problem:
             if self._stopped is None:
@@ -210,7 +215,9 @@ class _Run:
 
     def _encode(self, item: _Item, matte: Matte) -> Entry:
         assert item.photo is not None
-        return write(self._prepared, item.task, item.photo, matte)
+        entry = write(self._prepared, item.task, item.photo, matte)
+        self._written[entry.name] = entry
+        return entry
 
     def _finish(self, entry: Entry) -> None:
         """Record what is done; results of the same job under earlier names go."""
@@ -233,6 +240,7 @@ class _Run:
                 **{entry.status: getattr(self.report, entry.status) + 1},
                 without_subject=self.report.without_subject + nobody,
             )
+            self._written.pop(entry.name, None)
             if self._on_entry is not None:
                 self._on_entry(entry)
 

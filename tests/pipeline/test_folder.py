@@ -397,6 +397,27 @@ def test_an_error_of_the_caller_ends_the_run_with_a_report(
     assert portrait_sdk.process_folder(job(source, tmp_path / "out"), matting=matting).failed == 0
 
 
+def test_what_is_written_when_the_run_is_interrupted_is_in_its_report(
+    tmp_path: Path, matting: portrait_sdk.Matting
+) -> None:
+    """Ctrl-C while the first photo is reported and others, just written, are not yet."""
+    source = fill(tmp_path / "in", *(f"{n}.png" for n in range(12)))
+
+    def interrupt(_entry: Entry) -> None:
+        while len(list((tmp_path / "out").glob("*.png"))) < 3:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    whole = job(source, tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        portrait_sdk.process_folder(whole, matting=matting, workers=2, on_entry=interrupt)
+    written = len(list((tmp_path / "out").glob("*.png")))
+    report = json.loads((tmp_path / "out/report.json").read_bytes())
+    assert (report["done"], report["stopped"]) == (written, "interrupted")
+    assert 3 <= written < 12
+    assert portrait_sdk.process_folder(whole, matting=matting).skipped == written
+
+
 def test_a_worker_that_dies_is_an_error_and_a_rerun_completes(
     tmp_path: Path, brightness: Path
 ) -> None:
