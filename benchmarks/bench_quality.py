@@ -70,9 +70,10 @@ def edges(
     seed: int,
 ) -> Iterator[tuple[Image, AlphaF32]]:
     """Every close-up over one of ``behind``, and its alpha."""
+    scenery = augment.Scenery(photos=closeups, behind=behind)
     for number, picture in enumerate(closeups):
         rng = np.random.default_rng([seed, 0, number])
-        other = _u8(augment.background(behind, (side, side), augmentation, rng))
+        other = _u8(augment.background(scenery, (side, side), augmentation, rng))
         photo = cover(picture.image, (side, side))
         alpha = cover(np.dstack([picture.alpha] * 3), (side, side))[..., 0]
         truth = alpha.astype(np.float32) / np.float32(255)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     F32 = np.ndarray[Any, np.dtype[np.float32]]
     Rng = np.random.Generator
 
+_LARGEST, _FILLS_FRAME = 0.9, 1.6  # things relative to the frame, beside people and without
 _TOUCHES = 0.02  # of an edge's pixels are the person's: the photo cuts them off there
 
 
@@ -46,6 +47,8 @@ class Scenery:
     """Photos of people: others to stand beside the first, and surroundings as backgrounds."""
     objects: Sequence[U8] = ()
     """Things that are not people, (H, W, 4) RGBA with straight alpha."""
+    photographs: Sequence[Picture] = ()
+    """Scenes without people: some of the backgrounds."""
     behind: Sequence[Picture] = ()
     """Backgrounds, where they are not to come from ``photos``."""
 
@@ -75,9 +78,11 @@ def make(
     """
     picture = people[first]
     if rng.random() < recipe.empty:
-        image = background(scenery.backgrounds, size, recipe, rng)
+        image = background(scenery, size, recipe, rng)
         if rng.random() < recipe.empty_objects:
-            image = with_objects(image, scenery, recipe, rng)
+            if rng.random() < recipe.close_up:  # the thing is in focus, what lies behind is not
+                image = _out_of_focus(image, rng)
+            image = with_objects(image, scenery, recipe, rng, largest=_FILLS_FRAME)
         sample = Sample(image=image, alpha=np.zeros(size, np.float32), weight=1.0)
     elif rng.random() < recipe.composite:
         sample = _composed(scenery, picture, size, recipe, rng)
@@ -157,13 +162,14 @@ def decontaminate(image: F32, alpha: F32) -> F32:
     return np.clip(front + a * (image - a * front - (1 - a) * back), 0, 1).astype(np.float32)
 
 
-def background(
-    scenery: Sequence[Picture], size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
-) -> F32:
-    """People-free surroundings: a photo with its person filled in, or a made one."""
-    if rng.random() < recipe.procedural_background:
+def background(scenery: Scenery, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng) -> F32:
+    """People-free surroundings: a photo with its person filled in or with none, or a made one."""
+    kind = rng.random()
+    if kind < recipe.procedural_background:
         return _made_background(size, rng)
-    picture = scenery[int(rng.integers(len(scenery)))]
+    empty = scenery.photographs and kind < recipe.procedural_background + recipe.photographs
+    choice = scenery.photographs if empty else scenery.backgrounds
+    picture = choice[int(rng.integers(len(choice)))]
     image, alpha = crop(picture, size, recipe, rng)
     # Try for a crop beside the person: less to fill, and real texture.
     for _ in range(3):
@@ -177,6 +183,11 @@ def background(
     if rng.random() < 0.35:
         clean = np.asarray(cv2.GaussianBlur(clean, (0, 0), rng.uniform(0.5, 6)), np.float32)
     return clean
+
+
+def _out_of_focus(image: F32, rng: Rng) -> F32:
+    sigma = rng.uniform(0.005, 0.03) * min(image.shape[:2])
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
 
 
 def _made_background(size: tuple[int, int], rng: Rng) -> F32:
@@ -206,16 +217,19 @@ def _made_background(size: tuple[int, int], rng: Rng) -> F32:
 def _texture(scenery: Scenery, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng) -> F32:
     """A surface for a made object: somewhere else's surroundings, or a drawn one."""
     if rng.random() < 0.6:
-        return background(scenery.backgrounds, size, recipe, rng)
+        return background(scenery, size, recipe, rng)
     return _made_background(size, rng)
 
 
-def _outline(size: tuple[int, int], rng: Rng) -> F32:
-    """A closed shape somewhere in the frame, smooth or with corners; alpha."""
+def _outline(size: tuple[int, int], rng: Rng, largest: float) -> F32:
+    """A closed shape somewhere in the frame, smooth or with corners; alpha.
+
+    It is at most about as wide as ``largest`` times the frame.
+    """
     height, width = size
     corners = int(rng.integers(3, 12))
     angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
-    radii = rng.uniform(0.4, 1.0, corners) * min(size) * rng.uniform(0.06, 0.45)
+    radii = rng.uniform(0.4, 1.0, corners) * min(size) * rng.uniform(0.06, largest / 2)
     squash = np.exp(rng.uniform(-0.9, 0.9))
     x = rng.uniform(0, width) + radii * np.cos(angles) * squash
     y = rng.uniform(0, height) + radii * np.sin(angles) / squash
@@ -229,15 +243,21 @@ def _outline(size: tuple[int, int], rng: Rng) -> F32:
     return canvas.astype(np.float32) / np.float32(255)
 
 
-def _object(scenery: Scenery, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng) -> F32:
+def _object(
+    scenery: Scenery,
+    size: tuple[int, int],
+    recipe: AugmentRecipe,
+    rng: Rng,
+    largest: float = _LARGEST,
+) -> F32:
     """Something that is not a person, somewhere in the frame; (H, W, 4), colours straight."""
     height, width = size
     if not scenery.objects or rng.random() < recipe.made_objects:
-        alpha = _outline(size, rng)
+        alpha = _outline(size, rng, largest)
         return np.dstack([_texture(scenery, size, recipe, rng), alpha]).astype(np.float32)
     thing = scenery.objects[int(rng.integers(len(scenery.objects)))]
     have_h, have_w = thing.shape[:2]
-    scale = rng.uniform(0.12, 0.9) * min(height / have_h, width / have_w)
+    scale = rng.uniform(0.12, largest) * min(height / have_h, width / have_w)
     mirror = 1 if rng.random() < 0.5 else -1
     matrix = turn_about(
         (have_w / 2, have_h / 2),
@@ -252,10 +272,12 @@ def _object(scenery: Scenery, size: tuple[int, int], recipe: AugmentRecipe, rng:
     return laid
 
 
-def with_objects(image: F32, scenery: Scenery, recipe: AugmentRecipe, rng: Rng) -> F32:
-    """One to four things laid over a scene."""
+def with_objects(
+    image: F32, scenery: Scenery, recipe: AugmentRecipe, rng: Rng, largest: float = _LARGEST
+) -> F32:
+    """One to four things laid over a scene, each at most ``largest`` times as large as it."""
     for _ in range(int(rng.integers(1, 5))):
-        thing = _object(scenery, (image.shape[0], image.shape[1]), recipe, rng)
+        thing = _object(scenery, (image.shape[0], image.shape[1]), recipe, rng, largest)
         image = image + thing[..., 3:] * (thing[..., :3] - image)
     return image
 
@@ -363,7 +385,7 @@ def _crowd(
 def _composed(
     scenery: Scenery, picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
 ) -> Sample:
-    image = background(scenery.backgrounds, size, recipe, rng)
+    image = background(scenery, size, recipe, rng)
     if rng.random() < recipe.objects:
         image = with_objects(image, scenery, recipe, rng)
     alpha = np.zeros(size, np.float32)

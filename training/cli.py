@@ -32,6 +32,7 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @_recipe
 @click.option("--objects", type=_FOLDER, help="png/ of openclipart-png: things, no people.")
+@click.option("--photographs", type=_FOLDER, help="budgie-backgrounds, decoded: no people.")
 @click.option("--threads", default=2, show_default=True, help="Of torch, on CPU.")
 @click.option("--workers", default=1, show_default=True, help="Threads that make batches.")
 @click.option("--stop-after", type=click.IntRange(min=1), help="Stop at a checkpoint, to resume.")
@@ -41,23 +42,26 @@ def run(
     out: Path,
     recipe_path: Path,
     objects: Path | None,
+    photographs: Path | None,
     threads: int,
     workers: int,
     stop_after: int | None,
 ) -> None:
     """Train, or go on training, into the folder OUT."""
-    from training import loop
+    import torch
 
-    recipe = recipes.load(recipe_path)
-    loop.run(
-        recipe,
-        data,
-        out,
-        objects=objects,
-        threads=threads,
-        workers=workers,
-        stop_after=stop_after,
-    )
+    from training import loop, pictures
+
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        recipe = recipes.load(recipe_path)
+        parts = pictures.split(data, recipe.data)
+        have = pictures.load_all(parts, recipe.data, objects, photographs)
+        trainer = loop.Trainer(recipe, device)
+    except (ValueError, FileNotFoundError) as error:
+        raise click.ClickException(str(error)) from error
+    loop.run(trainer, parts, have, out, workers=workers, stop_after=stop_after)
 
 
 @main.command()

@@ -216,7 +216,11 @@ def make_batch(
     sizes = recipe.schedule.sizes
     chances = np.array([s.chance[recipe.schedule.decaying(step)] for s in sizes])
     shape = sizes[int(rng.choice(len(sizes), p=chances / chances.sum()))]
-    scenery = augment.Scenery(photos=[*have.street, *have.officials], objects=have.objects)
+    scenery = augment.Scenery(
+        photos=[*have.street, *have.officials],
+        objects=have.objects,
+        photographs=have.photographs,
+    )
     samples = []
     for slot in range(shape.batch):
         own = np.random.default_rng([recipe.seed, step, slot])
@@ -249,40 +253,34 @@ def batches(
 
 
 def run(
-    recipe: Recipe,
-    data: Path,
+    trainer: Trainer,
+    parts: pictures.Split,
+    have: pictures.Loaded,
     out: Path,
     *,
-    objects: Path | None = None,
-    threads: int,
     workers: int,
     stop_after: int | None = None,
 ) -> None:
     """Train from where ``out`` left off to the recipe's last step.
 
     Args:
-        recipe: What to train.
-        data: The folder with ``ccp/`` and ``us_officials/``.
+        trainer: As the recipe starts.
+        parts: Which photos there are.
+        have: Those that are trained on.
         out: Folder of the run: ``checkpoint.pt`` (resumed from), ``log.jsonl``, ``final.pt``.
-        objects: ``png/`` of openclipart-png; None where the recipe names no folder of it.
-        threads: For torch, on CPU.
         workers: Threads that make batches.
         stop_after: Leave at the first checkpoint from this step on, to be resumed.
     """
-    torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    parts = pictures.split(data, recipe.data)
-    have = pictures.load_all(parts, recipe.data, objects)
-    trainer = Trainer(recipe, device)
+    recipe = trainer.recipe
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         trainer.restore(checkpoint)
         _log.info("resumed at step %d", trainer.step)
     _log.info(
-        "%d street, %d officials and %d objects in memory",
-        *(len(part) for part in (have.street, have.officials, have.objects)),
+        "%d street, %d officials, %d objects and %d photographs without people in memory",
+        *map(len, (have.street, have.officials, have.objects, have.photographs)),
     )
 
     schedule = recipe.schedule

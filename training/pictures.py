@@ -67,6 +67,8 @@ class Loaded:
     officials: list[Picture]
     objects: list[U8]
     """(H, W, 4) RGBA, straight alpha."""
+    photographs: list[Picture]
+    """Without people: alpha 0."""
 
 
 def split(root: Path, recipe: DataRecipe) -> Split:
@@ -193,24 +195,60 @@ def _outlined(bgra: Any, side: int) -> U8 | None:  # noqa: ANN401 - OpenCV's
     return np.dstack([seen, np.rint(small[..., 3]).astype(np.uint8)])
 
 
-def load_all(parts: Split, recipe: DataRecipe, objects: Path | None) -> Loaded:
+def load_photographs(folder: Path, recipe: DataRecipe) -> list[Picture]:
+    """Decode the photographs without people that the recipe names.
+
+    Args:
+        folder: Where they lie, in any format OpenCV reads.
+        recipe: Which, and how large they are kept.
+
+    Raises:
+        FileNotFoundError: One is missing.
+    """
+    files = {path.stem: path for path in sorted(folder.iterdir()) if cv2.haveImageReader(str(path))}
+    missing = [name for name in recipe.photographs if name not in files]
+    if missing:
+        raise FileNotFoundError(f"photographs: {folder} has no picture {', '.join(missing)}")
+    found = []
+    for name in recipe.photographs:
+        image = read_rgb(files[name])
+        shrink = min(1.0, recipe.photograph_side / max(image.shape[:2]))
+        size = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
+        small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        alpha = np.zeros(small.shape[:2], np.uint8)
+        found.append(Picture(name=name, image=small, alpha=alpha, weight=1.0))
+    return found
+
+
+def load_all(
+    parts: Split, recipe: DataRecipe, objects: Path | None, photographs: Path | None
+) -> Loaded:
     """Decode everything that is trained on.
 
     Args:
         parts: Which photos.
         recipe: How.
         objects: ``png/`` of openclipart-png.
+        photographs: The folder with the recipe's photographs without people.
 
     Raises:
-        ValueError: The recipe asks for objects and no folder is given.
+        ValueError: The recipe asks for objects or photographs and no folder of them is given.
     """
     if recipe.object_folders and objects is None:
         raise ValueError(
             "the recipe lays objects into its pictures: give their folder with --objects, "
             "/usr/share/openclipart/png of Debian's openclipart-png"
         )
+    if recipe.photographs and photographs is None:
+        raise ValueError(
+            "the recipe shows photographs without people: give their folder with --photographs, "
+            "/usr/share/backgrounds/budgie of Debian's budgie-backgrounds, decoded"
+        )
     return Loaded(
         street=load(parts.street_train, recipe),
         officials=load(parts.officials_train, recipe),
         objects=load_objects(objects, recipe) if objects and recipe.object_folders else [],
+        photographs=load_photographs(photographs, recipe)
+        if photographs and recipe.photographs
+        else [],
     )

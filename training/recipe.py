@@ -24,6 +24,9 @@ class DataRecipe:
     object_exceptions: tuple[str, ...]
     """Paths, with ``*``, of drawings not to take."""
     object_side: int
+    photographs: tuple[str, ...]
+    """Names without endings."""
+    photograph_side: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,9 @@ class AugmentRecipe:
     occluded: float
     empty: float
     empty_objects: float
+    close_up: float
     procedural_background: float
+    photographs: float
     small_person: float
     whole_frame: float
     min_crop: float

@@ -63,10 +63,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image, alpha = draw(96, 96)
         cv2.imwrite(str(root / f"us_officials/image/p{i:02d}.jpg"), image)
         cv2.imwrite(str(root / f"us_officials/alpha/p{i:02d}.png"), alpha)
-    for folder in tomllib.loads((CHECKOUT / "training/recipe.toml").read_text("utf-8"))["data"][
-        "object_folders"
-    ]:
+    data = tomllib.loads((CHECKOUT / "training/recipe.toml").read_text("utf-8"))["data"]
+    for folder in data["object_folders"]:
         (root / "objects" / folder).mkdir(parents=True)
+    (root / "photographs").mkdir()
+    for number, name in enumerate(data["photographs"]):
+        plain = np.full((60, 80, 3), (0, 0, 100 + number), np.uint8)  # red, in OpenCV's order
+        cv2.imwrite(str(root / f"photographs/{name}.png"), plain)
     thing = np.zeros((60, 40, 4), np.uint8)
     cv2.circle(thing, (20, 30), 15, (20, 200, 90, 255), -1)
     cv2.imwrite(str(root / "objects/animals/thing.png"), thing)
@@ -93,7 +96,7 @@ def train(pictures: Path, recipe: Path, out: Path, **options: object) -> list[di
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     subprocess.run(
         [sys.executable, "-m", "training", "run", "--data", str(pictures), "--out", str(out),
-         "--objects", str(pictures / "objects"),
+         "--objects", str(pictures / "objects"), "--photographs", str(pictures / "photographs"),
          "--recipe", str(recipe), "--threads=1", *flags],
         cwd=CHECKOUT, check=True, capture_output=True,
     )  # fmt: skip
@@ -126,7 +129,8 @@ from pathlib import Path
 from training import loop, pictures, recipe
 r = recipe.load()
 parts = pictures.split(Path({str(pictures)!r}), r.data)
-have = pictures.load_all(parts, r.data, Path({str(pictures / "objects")!r}))
+root = Path({str(pictures)!r})
+have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
 a, b, c = (loop.make_batch(r, have, step) for step in (5, 5, 6))
 assert np.array_equal(a.image, b.image) and np.array_equal(a.alpha, b.alpha)
 assert a.image.shape != c.image.shape or not np.array_equal(a.image, c.image)
@@ -204,7 +208,8 @@ import numpy as np
 from training import augment, pictures, recipe
 r = recipe.load()
 parts = pictures.split(Path({str(pictures)!r}), r.data)
-have = pictures.load_all(parts, r.data, Path({str(pictures / "objects")!r}))
+root = Path({str(pictures)!r})
+have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
 assert [o.shape for o in have.objects] == [(63, 63, 4)]  # 16 clear pixels around
 scenery = augment.Scenery(photos=have.street, objects=have.objects)
 only = dataclasses.replace(r.augment, empty=1.0, empty_objects=1.0)
@@ -219,15 +224,70 @@ assert 0 <= laid.min() and laid.max() <= 1
     run(code)
 
 
+def test_photographs_without_people_lie_behind(pictures: Path) -> None:
+    """As often as the recipe says; they are plain red here, and nothing else is."""
+    code = f"""
+import dataclasses
+from pathlib import Path
+import numpy as np
+from training import augment, pictures, recipe
+r = recipe.load()
+parts = pictures.split(Path({str(pictures)!r}), r.data)
+street = pictures.load(parts.street_train, r.data)
+side = dataclasses.replace(r.data, photograph_side=40)
+photographs = pictures.load_photographs(Path({str(pictures / "photographs")!r}), side)
+assert [p.name for p in photographs] == list(r.data.photographs)
+assert {{p.image.shape for p in photographs}} == {{(30, 40, 3)}}
+assert not any(p.alpha.any() for p in photographs)
+scenery = augment.Scenery(photos=street, photographs=photographs)
+own = dataclasses.replace(r.augment, procedural_background=0.25, photographs=0.5)
+red = 0
+for seed in range(200):
+    image = augment.background(scenery, (32, 48), own, np.random.default_rng(seed))
+    red += float(image[..., 1:].max()) < 1e-6
+assert 75 < red < 125, red  # half of 200, four standard deviations
+"""
+    run(code)
+
+
+def test_behind_a_close_up_nothing_is_in_focus() -> None:
+    code = """
+import dataclasses
+import numpy as np
+from training import augment, pictures, recipe
+r = recipe.load()
+rng = np.random.default_rng(0)
+noise = pictures.Picture(
+    name="noise", image=rng.integers(0, 256, (256, 256, 3), dtype=np.uint8),
+    alpha=np.zeros((256, 256), np.uint8), weight=1.0,
+)
+scenery = augment.Scenery(photos=[noise])
+plain = dataclasses.replace(
+    r.augment, empty=1, empty_objects=1, made_objects=1, procedural_background=0, photographs=0,
+    noise=0, blur=0,
+)
+def rough(close_up):
+    own = dataclasses.replace(plain, close_up=close_up)
+    image = np.stack([
+        augment.make([noise], scenery, 0, (128, 128), own, np.random.default_rng(s)).image
+        for s in range(20)
+    ])
+    return np.abs(np.diff(image, axis=2)).mean()
+assert rough(1.0) < 0.7 * rough(0.0), (rough(1.0), rough(0.0))  # the things stay sharp
+"""
+    run(code)
+
+
 def test_objects_that_are_not_there_are_asked_for(pictures: Path, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from training import pictures, recipe
 r = recipe.load()
 parts = pictures.split(Path({str(pictures)!r}), r.data)
-for folder in (None, Path({str(tmp_path)!r})):
+there, empty = Path({str(pictures / "objects")!r}), Path({str(tmp_path)!r})
+for objects, photographs in ((None, None), (empty, empty), (there, None), (there, empty)):
     try:
-        pictures.load_all(parts, r.data, folder)
+        pictures.load_all(parts, r.data, objects, photographs)
     except (ValueError, FileNotFoundError) as error:
         print(type(error).__name__, error)
 """
@@ -235,6 +295,22 @@ for folder in (None, Path({str(tmp_path)!r})):
     assert lines[0].startswith("ValueError the recipe lays objects into its pictures: give")
     assert lines[1].startswith("FileNotFoundError objects: ")
     assert "has no folder animals, " in lines[1]
+    assert lines[2].startswith("ValueError the recipe shows photographs without people: give")
+    assert lines[3].startswith("FileNotFoundError photographs: ")
+    assert "has no picture abstract-spiral, " in lines[3]
+    assert len(lines) == 4
+
+
+def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "run", "--data", str(tmp_path), "--out",
+         str(tmp_path / "run")],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    missing = tmp_path / "ccp/train.txt"
+    assert done.stderr == f"Error: training pictures: {missing} is missing\n"
+    assert not (tmp_path / "run").exists()
 
 
 def test_groups_stand_side_by_side(pictures: Path) -> None:
@@ -269,7 +345,7 @@ def test_frozen_blocks_stay_as_they_were(
     recipe = tmp_path / "norms.toml"
     recipe.write_text(text)
     train(pictures, recipe, tmp_path / "run")
-    start = load_file(CHECKOUT / "training/start/portrait-s-0.1.safetensors")
+    start = load_file(CHECKOUT / "training/start/portrait-s-2.safetensors")
     end = torch.load(tmp_path / "run/final.pt", weights_only=True)
     for name in ("encoder.blocks.2.project.0.weight", "encoder.stem.1.running_mean"):
         assert torch.equal(start[name].float(), end[name]), name
