@@ -126,14 +126,19 @@ def read_grey(path: Path) -> U8:
     return np.asarray(grey, np.uint8)
 
 
+def _within(image: U8, side: int) -> tuple[int, int]:
+    """Width and height of ``image`` with neither above ``side``."""
+    height, width = image.shape[:2]
+    shrink = min(1.0, side / max(height, width))
+    return round(width * shrink), round(height * shrink)
+
+
 def load(sources: Sequence[Source], recipe: DataRecipe) -> list[Picture]:
     """Decode ``sources`` into memory, none larger than the recipe's long side."""
 
     def one(source: Source) -> Picture:
         image, alpha = read_rgb(source.image), read_grey(source.alpha)
-        height, width = image.shape[:2]
-        shrink = min(1.0, recipe.long_side / max(height, width))
-        size = (round(width * shrink), round(height * shrink))
+        size = _within(image, recipe.long_side)
         trusted = source.mask is not None or source.name.startswith("us_officials/")
         return Picture(
             name=source.name,
@@ -212,8 +217,7 @@ def load_photographs(folder: Path, recipe: DataRecipe) -> list[Picture]:
     found = []
     for name in recipe.photographs:
         image = read_rgb(files[name])
-        shrink = min(1.0, recipe.photograph_side / max(image.shape[:2]))
-        size = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
+        size = _within(image, recipe.photograph_side)
         small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         alpha = np.zeros(small.shape[:2], np.uint8)
         found.append(Picture(name=name, image=small, alpha=alpha, weight=1.0))
