@@ -176,8 +176,10 @@ def background(scenery: Scenery, size: tuple[int, int], recipe: AugmentRecipe, r
         if alpha.mean() < 0.15:
             break
         image, alpha = crop(picture, size, recipe, rng)
-    grown = cv2.dilate(alpha, np.ones((9, 9), np.uint8))
-    clean = fill(image, (grown < 0.02).astype(np.float32))
+    clean = image
+    if alpha.any():
+        grown = cv2.dilate(alpha, np.ones((9, 9), np.uint8))
+        clean = fill(image, (grown < 0.02).astype(np.float32))
     if rng.random() < 0.15:
         clean = np.ascontiguousarray(clean[::-1])
     if rng.random() < 0.35:

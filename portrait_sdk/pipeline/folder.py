@@ -143,9 +143,10 @@ class _Run:
         self.report = replace(self.report, seconds=seconds, stopped=self._stopped)
         if error is not None:
             self._on_entry = None  # the error is its own, maybe
-        try:
+        with contextlib.suppress(OutputError):  # no room: the next run makes them again
             for entry in tuple(self._written.values()):
                 self._finish(entry)
+        try:
             self.report.write(self._space.rows)
         except OutputError as problem:
             if self._stopped is None:
