@@ -281,7 +281,7 @@ def test_the_astronaut(astronaut: Path) -> None:
     assert matte.alpha[300:500, 60:220].min() > 0.9  # suit
     assert (
         matte.alpha[300:500, 200:300] > 0.9
-    ).mean() > 0.95  # to the helmet; a strap's loop is lost
+    ).mean() > 0.98  # to the helmet; a strap's loop is lost
     assert matte.alpha[:40, :80].max() < 0.05  # flag
     assert matte.alpha[:120, 400:].max() < 0.1  # shuttle
 

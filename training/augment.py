@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     F32 = np.ndarray[Any, np.dtype[np.float32]]
     Rng = np.random.Generator
 
-_LARGEST, _FILLS_FRAME = 0.9, 1.6  # things relative to the frame, beside people and without
+_SMALLEST, _LARGEST = 0.12, 0.9  # things relative to the frame, beside people
+_FILLS_FRAME = 1.6  # the largest without people
 _TOUCHES = 0.02  # of an edge's pixels are the person's: the photo cuts them off there
 
 
@@ -259,7 +260,7 @@ def _object(
         return np.dstack([_texture(scenery, size, recipe, rng), alpha]).astype(np.float32)
     thing = scenery.objects[int(rng.integers(len(scenery.objects)))]
     have_h, have_w = thing.shape[:2]
-    scale = rng.uniform(0.12, largest) * min(height / have_h, width / have_w)
+    scale = rng.uniform(_SMALLEST, largest) * min(height / have_h, width / have_w)
     mirror = 1 if rng.random() < 0.5 else -1
     matrix = turn_about(
         (have_w / 2, have_h / 2),
@@ -392,19 +393,78 @@ def _composed(
         image = with_objects(image, scenery, recipe, rng)
     alpha = np.zeros(size, np.float32)
     weight = picture.weight
+    layers: list[tuple[F32, F32]] = []
     for person, spot in reversed(_crowd(scenery, picture, size, recipe, rng)):
         weight = min(weight, person.weight)
         photo, own = _placed(person, size, recipe, rng, spot)
         colours = decontaminate(photo, own)
         if rng.random() < 0.5:
             colours = np.clip(colours * rng.uniform(0.7, 1.2) + rng.uniform(-0.08, 0.08), 0, 1)
+        layers.append((colours, own))
+    kind = rng.random()
+    if kind < recipe.held:
+        layers[-1] = _with_held(*layers[-1], scenery, recipe, rng)
+    for colours, own in layers:
+        if kind > 1 - recipe.shadow:
+            image = image * (1 - _shadow(own, rng))[..., None]
         image = own[..., None] * colours + (1 - own[..., None]) * image
         alpha = own + (1 - own) * alpha
-    if rng.random() < recipe.occluded:
-        thing = _object(scenery, size, recipe, rng)
-        image = image + thing[..., 3:] * (thing[..., :3] - image)
-        alpha = alpha * (1 - thing[..., 3])
     return Sample(image=image.astype(np.float32), alpha=alpha, weight=weight)
+
+
+def _with_held(
+    colours: F32, alpha: F32, scenery: Scenery, recipe: AugmentRecipe, rng: Rng
+) -> tuple[F32, F32]:
+    """The person with a thing before them, theirs as carried things are in the masks.
+
+    Its middle lies on the person, and it is no wider or higher than three quarters of them.
+    """
+    height, width = alpha.shape
+    rows, columns = np.nonzero(alpha > 0.5)
+    if not rows.size:
+        return colours, alpha
+    largest = 0.75 * min(float(np.ptp(rows)) / height, float(np.ptp(columns)) / width)
+    if largest < _SMALLEST:
+        return colours, alpha
+    at = int(rng.integers(rows.size))
+    thing = _object(scenery, (height, width), recipe, rng, min(largest, _LARGEST))
+    held = thing[..., 3]
+    found_rows, found_columns = np.nonzero(held > 0.5)
+    if not found_rows.size:
+        return colours, alpha
+    to_x = columns[at] - (found_columns[0] + np.ptp(found_columns) / 2)
+    to_y = rows[at] - (found_rows[0] + np.ptp(found_rows) / 2)
+    matrix = np.array([[1, 0, to_x], [0, 1, to_y]], np.float32)
+    thing = np.asarray(warp(thing, matrix, alpha.shape, cv2.BORDER_CONSTANT), np.float32)
+    held = thing[..., 3]
+    return colours + held[..., None] * (thing[..., :3] - colours), held + (1 - held) * alpha
+
+
+def _shadow(alpha: F32, rng: Rng) -> F32:
+    """How much of the light the person takes from what lies behind, (H, W) in [0, 1).
+
+    On the ground it starts where they stand and is laid over, short or long; on a wall it is their
+    outline, moved.
+    """
+    height, width = alpha.shape
+    rows = np.flatnonzero((alpha > 0.5).any(axis=1))
+    if not rows.size:
+        return np.zeros_like(alpha)
+    foot = float(rows[-1])
+    if rng.random() < 0.5:
+        lean, flat = rng.uniform(-1.5, 1.5), rng.uniform(-0.5, 0.6)
+        matrix = np.array([[1, -lean, lean * foot], [0, flat, foot * (1 - flat)]], np.float32)
+    else:
+        matrix = np.array(
+            [
+                [1, 0, rng.uniform(-0.12, 0.12) * width],
+                [0, 1, rng.uniform(-0.04, 0.08) * height],
+            ],
+            np.float32,
+        )
+    laid = cv2.warpAffine(alpha, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    soft = cv2.GaussianBlur(laid, (0, 0), rng.uniform(0.002, 0.02) * min(height, width))
+    return np.asarray(soft * rng.uniform(0.2, 0.7), np.float32)
 
 
 def camera(image: F32, recipe: AugmentRecipe, rng: Rng) -> F32:

@@ -32,7 +32,7 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @_recipe
 @click.option("--objects", type=_FOLDER, help="png/ of openclipart-png: things, no people.")
-@click.option("--photographs", type=_FOLDER, help="budgie-backgrounds, decoded: no people.")
+@click.option("--photographs", type=_FOLDER, help="Those of the recipe, in one folder.")
 @click.option("--threads", default=2, show_default=True, help="Of torch, on CPU.")
 @click.option("--workers", default=1, show_default=True, help="Threads that make batches.")
 @click.option("--stop-after", type=click.IntRange(min=1), help="Stop at a checkpoint, to resume.")

@@ -103,7 +103,11 @@ def split(root: Path, recipe: DataRecipe) -> Split:
         street_validation=tuple(
             street(i) for i in (root / "ccp/validation.txt").read_text("ascii").split()
         ),
-        officials_train=tuple(o for n, o in enumerate(officials) if n % recipe.hold_out_every != 0),
+        officials_train=tuple(
+            o
+            for n, o in enumerate(officials)
+            if n % recipe.hold_out_every != 0 and o.image.stem not in recipe.wrong_alphas
+        ),
         officials_select=tuple(
             o for n, o in enumerate(officials) if n % recipe.hold_out_every == 0
         ),
@@ -245,8 +249,8 @@ def load_all(
         )
     if recipe.photographs and photographs is None:
         raise ValueError(
-            "the recipe shows photographs without people: give their folder with --photographs, "
-            "/usr/share/backgrounds/budgie of Debian's budgie-backgrounds, decoded"
+            "the recipe shows photographs without people: give their folder with --photographs; "
+            "CONTRIBUTING.md says where they come from"
         )
     return Loaded(
         street=load(parts.street_train, recipe),

@@ -17,6 +17,8 @@ class DataRecipe:
 
     hold_out_id_ending: str
     hold_out_every: int
+    wrong_alphas: tuple[str, ...]
+    """Close-ups not to train on, names without endings."""
     long_side: int
     teacher_only_weight: float
     officials_share: float
@@ -51,7 +53,8 @@ class AugmentRecipe:
     group: float
     objects: float
     made_objects: float
-    occluded: float
+    held: float
+    shadow: float
     empty: float
     empty_objects: float
     close_up: float

@@ -158,6 +158,20 @@ assert names(s.officials_select) == {{"us_officials/p00", "us_officials/p10"}}
     run(code)
 
 
+def test_close_ups_with_wrong_alphas_are_left_out(pictures: Path) -> None:
+    code = f"""
+import dataclasses
+from pathlib import Path
+from training import pictures, recipe
+data = dataclasses.replace(recipe.load().data, wrong_alphas=("p03", "p10"))
+parts = pictures.split(Path({str(pictures)!r}), data)
+trained = [s.image.stem for s in parts.officials_train]
+assert trained == [f"p{{i:02d}}" for i in (1, 2, 4, 5, 6, 7, 8, 9, 11)], trained
+assert [s.image.stem for s in parts.officials_select] == ["p00", "p10"]
+"""
+    run(code)
+
+
 def test_a_wrong_recipe_is_named(tmp_path: Path) -> None:
     text = (CHECKOUT / "training/recipe.toml").read_text("utf-8")
     (tmp_path / "r.toml").write_text(text.replace("\nema = ", "\nemma = "))
@@ -323,7 +337,7 @@ from training import augment, pictures, recipe
 r = recipe.load()
 parts = pictures.split(Path({str(pictures)!r}), r.data)
 street = pictures.load(parts.street_train, r.data)
-only = dataclasses.replace(r.augment, empty=0, composite=1, group=1, occluded=0, small_person=1)
+only = dataclasses.replace(r.augment, empty=0, composite=1, group=1, held=0, small_person=1)
 scenery = augment.Scenery(photos=street)
 counts = []
 for seed in range(12):
@@ -331,6 +345,66 @@ for seed in range(12):
     assert 0 <= sample.alpha.min() and sample.alpha.max() <= 1
     counts.append(cv2.connectedComponents((sample.alpha > 0.5).astype(np.uint8))[0] - 1)
 assert max(counts) >= 3, counts
+"""
+    run(code)
+
+
+def test_things_held_belong_to_the_person() -> None:
+    run(
+        """
+import dataclasses
+import numpy as np
+from training import augment, recipe
+r = dataclasses.replace(recipe.load().augment, made_objects=1, procedural_background=1)
+alpha = np.zeros((120, 90), np.float32)
+alpha[30:110, 25:65] = 1
+colours = np.full((120, 90, 3), 0.5, np.float32)
+beyond = 0
+for seed in range(40):
+    seen, own = augment._with_held(
+        colours, alpha, augment.Scenery(photos=[]), r, np.random.default_rng(seed)
+    )
+    assert own.shape == alpha.shape and seen.shape == colours.shape
+    assert (own >= alpha - 1e-6).all() and own.max() <= 1 + 1e-6
+    changed = np.abs(seen - colours).max(axis=2) > 1e-3
+    assert (own[changed] > 0).all()
+    beyond += (own > alpha + 0.5).any()
+assert beyond > 5, beyond
+# Nobody, or somebody far away: as they were.
+for few in (alpha * 0, np.pad(np.ones((6, 6), np.float32), ((50, 64), (40, 44)))):
+    seen, own = augment._with_held(
+        colours, few, augment.Scenery(photos=[]), r, np.random.default_rng(0)
+    )
+    assert (seen == colours).all() and (own == few).all()
+"""
+    )
+
+
+def test_shadows_darken_what_lies_behind_and_nobody(pictures: Path) -> None:
+    code = f"""
+import dataclasses
+from pathlib import Path
+import numpy as np
+from training import augment, pictures, recipe
+r = recipe.load()
+parts = pictures.split(Path({str(pictures)!r}), r.data)
+street = pictures.load(parts.street_train, r.data)
+lit = dataclasses.replace(r.augment, held=0, shadow=0, objects=0, group=0)
+scenery = augment.Scenery(photos=street)
+darkened = 0
+for seed in range(12):
+    def composed(recipe):
+        return augment._composed(
+            scenery, street[0], (128, 96), recipe, np.random.default_rng(seed)
+        )
+    before, after = composed(lit), composed(dataclasses.replace(lit, shadow=1))
+    assert (before.alpha == after.alpha).all()
+    assert (after.image <= before.image + 1e-5).all()
+    solid = before.alpha == 1
+    assert np.abs(after.image - before.image)[solid].max(initial=0) < 1e-6
+    darkened += (before.image - after.image)[before.alpha == 0].max(initial=0) > 0.02
+assert darkened >= 8, darkened
+assert not augment._shadow(np.zeros((8, 8), np.float32), np.random.default_rng(0)).any()
 """
     run(code)
 
@@ -345,7 +419,7 @@ def test_frozen_blocks_stay_as_they_were(
     recipe = tmp_path / "norms.toml"
     recipe.write_text(text)
     train(pictures, recipe, tmp_path / "run")
-    start = load_file(CHECKOUT / "training/start/portrait-s-2.safetensors")
+    start = load_file(CHECKOUT / "training/start/portrait-s-3.safetensors")
     end = torch.load(tmp_path / "run/final.pt", weights_only=True)
     for name in ("encoder.blocks.2.project.0.weight", "encoder.stem.1.running_mean"):
         assert torch.equal(start[name].float(), end[name]), name
