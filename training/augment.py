@@ -432,9 +432,11 @@ def _with_held(
     found_rows, found_columns = np.nonzero(held > 0.5)
     if not found_rows.size:
         return colours, alpha
-    to_x = columns[at] - (found_columns[0] + np.ptp(found_columns) / 2)
-    to_y = rows[at] - (found_rows[0] + np.ptp(found_rows) / 2)
-    matrix = np.array([[1, 0, to_x], [0, 1, to_y]], np.float32)
+    middle = (
+        float(found_columns.min() + found_columns.max()) / 2,
+        float(found_rows.min() + found_rows.max()) / 2,
+    )
+    matrix = turn_about(middle, (float(columns[at]), float(rows[at])), (1.0, 1.0), 0.0)
     thing = np.asarray(warp(thing, matrix, alpha.shape, cv2.BORDER_CONSTANT), np.float32)
     held = thing[..., 3]
     return colours + held[..., None] * (thing[..., :3] - colours), held + (1 - held) * alpha
@@ -455,13 +457,8 @@ def _shadow(alpha: F32, rng: Rng) -> F32:
         lean, flat = rng.uniform(-1.5, 1.5), rng.uniform(-0.5, 0.6)
         matrix = np.array([[1, -lean, lean * foot], [0, flat, foot * (1 - flat)]], np.float32)
     else:
-        matrix = np.array(
-            [
-                [1, 0, rng.uniform(-0.12, 0.12) * width],
-                [0, 1, rng.uniform(-0.04, 0.08) * height],
-            ],
-            np.float32,
-        )
+        aside, down = rng.uniform(-0.12, 0.12) * width, rng.uniform(-0.04, 0.08) * height
+        matrix = turn_about((0.0, 0.0), (aside, down), (1.0, 1.0), 0.0)
     laid = cv2.warpAffine(alpha, matrix, (width, height), flags=cv2.INTER_LINEAR)
     soft = cv2.GaussianBlur(laid, (0, 0), rng.uniform(0.002, 0.02) * min(height, width))
     return np.asarray(soft * rng.uniform(0.2, 0.7), np.float32)

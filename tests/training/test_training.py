@@ -359,7 +359,7 @@ r = dataclasses.replace(recipe.load().augment, made_objects=1, procedural_backgr
 alpha = np.zeros((120, 90), np.float32)
 alpha[30:110, 25:65] = 1
 colours = np.full((120, 90, 3), 0.5, np.float32)
-beyond = 0
+beyond = whole = 0
 for seed in range(40):
     seen, own = augment._with_held(
         colours, alpha, augment.Scenery(photos=[]), r, np.random.default_rng(seed)
@@ -369,7 +369,14 @@ for seed in range(40):
     changed = np.abs(seen - colours).max(axis=2) > 1e-3
     assert (own[changed] > 0).all()
     beyond += (own > alpha + 0.5).any()
+    rows, columns = np.nonzero(changed)
+    inside = ((0 < rows) & (rows < 119)).all() and ((0 < columns) & (columns < 89)).all()
+    if rows.size and inside:  # the frame cuts nothing off: its middle lies on the person
+        whole += 1
+        assert 28 <= (rows.min() + rows.max()) / 2 <= 111, seed
+        assert 23 <= (columns.min() + columns.max()) / 2 <= 66, seed
 assert beyond > 5, beyond
+assert whole > 5, whole
 # Nobody, or somebody far away: as they were.
 for few in (alpha * 0, np.pad(np.ones((6, 6), np.float32), ((50, 64), (40, 44)))):
     seen, own = augment._with_held(
