@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import click
 import numpy as np
 
 import portrait_sdk
@@ -50,8 +51,9 @@ def composites(matting: portrait_sdk.Matting) -> np.ndarray:
         return contact_sheet(open_dataset(f"pairs:{out}"), 8, columns=2, height_px=200)[0]
 
 
+@click.command()
 def main() -> None:
-    """Write every figure."""
+    """Write every figure of README and docs, into docs/images."""
     matting = portrait_sdk.load(provider="cpu")
     astronaut = strip(matting, ROOT / "samples/portraits/astronaut.jpg")
     portrait_sdk.save_image(astronaut, IMAGES / "astronaut.jpg", quality=88)

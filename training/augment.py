@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _SMALLEST, _LARGEST = 0.12, 0.9  # things relative to the frame, beside people
 _FILLS_FRAME = 1.6  # the largest without people
+_BEYOND = (-0.5, 0.6)  # how far the frame's side is left of a passer-by's middle, in half widths
 _TOUCHES = 0.02  # of an edge's pixels are the person's: the photo cuts them off there
 
 
@@ -294,6 +295,8 @@ class _Spot:
     """Pixels of the frame that are theirs, though they may reach beyond."""
     scale: tuple[float, float]
     """Range of their size relative to what fits there."""
+    passing: bool = False
+    """The frame's nearer side cuts them off: part of them, often without the head, is seen."""
 
 
 def _is_cut_off(picture: Picture) -> bool:
@@ -336,6 +339,9 @@ def _placed(
     if sideways:
         margin = max(0.0, (have_w * scales[0] - width) / 2)
         to_x = width / 2 + rng.uniform(-margin, margin) + (centre_x - have_w / 2) * scales[0]
+    elif spot is not None and spot.passing:
+        beyond = half_w * scales[0] * rng.uniform(*_BEYOND)
+        to_x = -beyond if rng.random() < 0.5 else width + beyond
     else:
         room = max(width / 2 - half_w * scales[0], 0) + half_w * scales[0] * 0.6
         to_x = width / 2 + rng.uniform(-room, room)
@@ -360,7 +366,24 @@ def _placed(
 def _crowd(
     scenery: Scenery, picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
 ) -> list[tuple[Picture, _Spot | None]]:
-    """Who is in the picture, those in front first: one person, or several side by side."""
+    """Who is in the picture, those in front first: one person, or several side by side.
+
+    Somebody who is passing may come before or behind them.
+    """
+    who = _side_by_side(scenery, picture, size, recipe, rng)
+    # Nothing is drawn where nobody passes: held-out composites stay as they are.
+    if recipe.passer_by and rng.random() < recipe.passer_by:
+        other = scenery.photos[int(rng.integers(len(scenery.photos)))]
+        if not _is_cut_off(other):
+            low = float(np.exp(rng.uniform(np.log(0.4), np.log(1.6))))
+            spot = _Spot(left=0.0, width=size[1], scale=(low, low * 1.35), passing=True)
+            who.insert(int(rng.integers(len(who) + 1)), (other, spot))
+    return who
+
+
+def _side_by_side(
+    scenery: Scenery, picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
+) -> list[tuple[Picture, _Spot | None]]:
     if rng.random() >= recipe.group or _is_cut_off(picture):
         return [(picture, None)]
     members = [picture]

@@ -92,9 +92,12 @@ def select(*, data: Path, checkpoint: Path, recipe_path: Path, sides: tuple[int,
 
     from training import loop, pictures
 
-    recipe = recipes.load(recipe_path)
-    parts = pictures.split(data, recipe.data)
-    trainer = loop.Trainer(recipe, torch.device("cpu"))
+    try:
+        recipe = recipes.load(recipe_path)
+        parts = pictures.split(data, recipe.data)
+        trainer = loop.Trainer(recipe, torch.device("cpu"))
+    except (ValueError, FileNotFoundError) as error:
+        raise click.ClickException(str(error)) from error
     state = torch.load(checkpoint, weights_only=True, map_location="cpu")
     trainer.average.load_state_dict(state.get("average", state))
     for side in sides or (recipe.model.side,):

@@ -97,6 +97,11 @@ def split(root: Path, recipe: DataRecipe) -> Split:
     train = (root / "ccp/train.txt").read_text("ascii").split()
     held = [i for i in train if i.endswith(recipe.hold_out_id_ending)]
     officials = [official(p) for p in sorted((root / "us_officials/image").iterdir())]
+    unknown = sorted(set(recipe.wrong_alphas) - {o.image.stem for o in officials})
+    if unknown:
+        raise ValueError(
+            f"data: wrong_alphas names {', '.join(unknown)}, not in {root / 'us_officials/image'}"
+        )
     return Split(
         street_train=tuple(street(i) for i in train if i not in held),
         street_select=tuple(street(i) for i in held),

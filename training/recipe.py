@@ -43,6 +43,8 @@ class StartRecipe:
     """Batch norms keep their statistics."""
     frozen_blocks: int
     """The stem and so many blocks of the encoder are not trained; 0 trains all."""
+    share: float
+    """Of the starting weights in the final ones, 0 to 1: both are averaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class AugmentRecipe:
 
     composite: float
     group: float
+    passer_by: float
     objects: float
     made_objects: float
     held: float
@@ -99,6 +102,18 @@ class ScheduleRecipe:
     checkpoint_every: int
     validate_every: int
     sizes: tuple[BatchSize, ...]
+
+    def __post_init__(self) -> None:
+        """Scores are taken where a checkpoint is; elsewhere they would never be, without a word.
+
+        Raises:
+            ValueError: ``validate_every`` is no multiple of ``checkpoint_every``.
+        """
+        if self.validate_every % self.checkpoint_every:
+            raise ValueError(
+                f"schedule: validate_every = {self.validate_every} must be a multiple of "
+                f"checkpoint_every = {self.checkpoint_every}"
+            )
 
     def rate(self, step: int) -> float:
         """The factor on the learning rates at ``step``: linear up, constant, linear down to 0."""

@@ -370,7 +370,7 @@ ARCHITECTURES = (
                     name="image",
                     mean=(127 / 255, 127 / 255, 127 / 255),
                     std=(128 / 255, 128 / 255, 128 / 255),
-                    size=SizePolicy(rule="area", side=576, multiple=STRIDE),
+                    size=SizePolicy(rule="area", side=560, multiple=STRIDE),
                 ),
                 half_storage=True,
             ),
