@@ -373,6 +373,14 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
     missing = tmp_path / "ccp/train.txt"
     assert done.stderr == f"Error: training pictures: {missing} is missing\n"
     assert not (tmp_path / "run").exists()
+    (tmp_path / "final.pt").write_bytes(b"")
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "select", "--data", str(tmp_path),
+         str(tmp_path / "final.pt")],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == f"Error: training pictures: {missing} is missing\n"
 
 
 def test_groups_stand_side_by_side(pictures: Path) -> None:
