@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING
 
 import click
 
 from training import recipe as recipes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _recipe = click.option(
@@ -19,6 +25,15 @@ _recipe = click.option(
     default=recipes.DEFAULT,
     show_default="training/recipe.toml",
 )
+
+
+@contextmanager
+def _said_in_one_line() -> Iterator[None]:
+    """A wrong recipe, or pictures that are not there, end the command without a traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 @click.group()
@@ -54,13 +69,11 @@ def run(
 
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
+    with _said_in_one_line():
         recipe = recipes.load(recipe_path)
         parts = pictures.split(data, recipe.data)
         have = pictures.load_all(parts, recipe.data, objects, photographs)
         trainer = loop.Trainer(recipe, device)
-    except (ValueError, FileNotFoundError) as error:
-        raise click.ClickException(str(error)) from error
     loop.run(trainer, parts, have, out, workers=workers, stop_after=stop_after)
 
 
@@ -92,14 +105,18 @@ def select(*, data: Path, checkpoint: Path, recipe_path: Path, sides: tuple[int,
 
     from training import loop, pictures
 
-    try:
+    with _said_in_one_line():
         recipe = recipes.load(recipe_path)
         parts = pictures.split(data, recipe.data)
         trainer = loop.Trainer(recipe, torch.device("cpu"))
-    except (ValueError, FileNotFoundError) as error:
-        raise click.ClickException(str(error)) from error
-    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    trainer.average.load_state_dict(state.get("average", state))
+    try:
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+        trainer.average.load_state_dict(state.get("average", state))
+    except (AttributeError, EOFError, RuntimeError, UnpicklingError) as error:
+        raise click.ClickException(
+            f"{checkpoint}: not the weights of {recipe.architecture}; give a run's final.pt or "
+            "checkpoint.pt"
+        ) from error
     for side in sides or (recipe.model.side,):
         trainer.policy = replace(trainer.policy, side=side)
         scores = {

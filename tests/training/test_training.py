@@ -103,36 +103,40 @@ def train(pictures: Path, recipe: Path, out: Path, **options: object) -> list[di
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture(scope="module")
+def whole(pictures: Path, short_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an unbroken run."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    rows = train(pictures, short_recipe, out)
+    assert [row["step"] for row in rows] == [2, 4]
+    assert 0 <= rows[-1]["street"]["mad"] <= 1  # type: ignore[index]
+    return out
+
+
 def test_a_broken_run_goes_on_as_an_unbroken_one(
-    pictures: Path, short_recipe: Path, tmp_path: Path
+    pictures: Path, short_recipe: Path, whole: Path, tmp_path: Path
 ) -> None:
     import torch
 
-    whole = train(pictures, short_recipe, tmp_path / "whole")
-    assert [row["step"] for row in whole] == [2, 4]
-    assert 0 <= whole[-1]["street"]["mad"] <= 1  # type: ignore[index]
     broken = tmp_path / "broken"
     train(pictures, short_recipe, broken, stop_after=2)
     assert not (broken / "final.pt").exists()
     rows = train(pictures, short_recipe, broken)
     assert [row["step"] for row in rows] == [2, 4]
-    one = torch.load(tmp_path / "whole/final.pt", weights_only=True)
+    one = torch.load(whole / "final.pt", weights_only=True)
     two = torch.load(broken / "final.pt", weights_only=True)
     for name, value in one.items():
         assert torch.equal(value, two[name]), name
 
 
-def test_the_final_weights_hold_their_share_of_the_start(
-    pictures: Path, short_recipe: Path, tmp_path: Path
-) -> None:
+def test_the_final_weights_hold_their_share_of_the_start(short_recipe: Path, whole: Path) -> None:
     import torch
     from safetensors.torch import load_file
 
-    train(pictures, short_recipe, tmp_path / "run")
     share = tomllib.loads(short_recipe.read_text("utf-8"))["start"]["share"]
     assert 0 < share < 1
-    final = torch.load(tmp_path / "run/final.pt", weights_only=True)
-    average = torch.load(tmp_path / "run/checkpoint.pt", weights_only=True)["average"]
+    final = torch.load(whole / "final.pt", weights_only=True)
+    average = torch.load(whole / "checkpoint.pt", weights_only=True)["average"]
     start = load_file(CHECKOUT / "training/start/portrait-s-4.safetensors")
     name = "head.image.weight"
     expected = (1 - share) * average[name] + share * start[name].float()
@@ -381,6 +385,27 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == f"Error: training pictures: {missing} is missing\n"
+
+
+@pytest.mark.parametrize("content", ["nothing", "text", "other weights"])
+def test_select_refuses_what_are_not_its_weights(
+    pictures: Path, tmp_path: Path, content: str
+) -> None:
+    import torch
+
+    given = tmp_path / "given.pt"
+    if content == "other weights":
+        torch.save({"a": torch.zeros(2)}, given)
+    else:
+        given.write_bytes(b"" if content == "nothing" else b"no weights")
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "select", "--data", str(pictures), str(given)],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Error: {given}: not the weights of portrait; give a run's final.pt or checkpoint.pt\n"
+    )
 
 
 def test_groups_stand_side_by_side(pictures: Path) -> None:
