@@ -46,6 +46,15 @@ class StartRecipe:
     share: float
     """Of the starting weights in the final ones, 0 to 1: both are averaged."""
 
+    def __post_init__(self) -> None:
+        """Beyond 0 to 1 it would be no average.
+
+        Raises:
+            ValueError: ``share`` is.
+        """
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"start: share = {self.share} must lie in 0 to 1")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentRecipe:

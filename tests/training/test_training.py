@@ -221,6 +221,7 @@ except ValueError as error:
             "\ncheckpoint_every = 49\n",
             "must be a multiple of checkpoint_every = 49",
         ),
+        ("\nshare = 0.2 ", "\nshare = 2.0 ", "start: share = 2.0 must lie in 0 to 1"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path: Path, right: str, wrong: str, said: str) -> None:
