@@ -61,6 +61,62 @@ def test_training_mode_gives_logits_at_two_strides() -> None:
     assert semantic.shape == (2, 1, 8, 8)
 
 
+def blurred(alpha: torch.Tensor) -> torch.Tensor:
+    for _ in range(3):
+        alpha = torch.nn.functional.avg_pool2d(alpha, 9, 1, 4, count_include_pad=False)
+    return alpha
+
+
+def test_soft_alpha_is_moved_onto_the_edges_of_the_photo() -> None:
+    """Stripes as fine as hair, which an alpha of one grey edge does not know of, come back."""
+    torch.manual_seed(3)
+    truth = torch.zeros(1, 1, 128, 128)
+    truth[..., :56] = 1
+    truth[..., ::4, 56:72] = truth[..., 1::4, 56:72] = 1
+    person = torch.tensor((-0.6, -0.5, -0.7)).view(1, 3, 1, 1)
+    behind = torch.tensor((0.3, 0.6, 0.8)).view(1, 3, 1, 1)
+    photo = truth * person + (1 - truth) * behind + 0.01 * torch.randn(1, 3, 128, 128)
+    coarse = blurred(truth)
+    snapped = portrait.Snap()(photo, coarse)
+    soft = (coarse > 0.05) & (coarse < 0.95)
+    before, after = ((a - truth)[soft].abs().mean() for a in (coarse, snapped))
+    assert after < 0.5 * before
+    assert snapped.min() >= 0
+    assert snapped.max() <= 1
+
+
+def test_where_the_network_is_sure_its_word_stands() -> None:
+    torch.manual_seed(4)
+    alpha = torch.zeros(1, 1, 64, 96)
+    alpha[..., 20:40, 30:60] = 1
+    photo = 2 * torch.rand(1, 3, 64, 96) - 1
+    assert torch.equal(portrait.Snap()(photo, alpha), alpha)
+
+
+def test_on_a_flat_or_grey_photo_alpha_stays_finite_and_near() -> None:
+    torch.manual_seed(5)
+    alpha = blurred((torch.rand(1, 1, 64, 64) > 0.5).float())
+    flat = portrait.Snap()(torch.full((1, 3, 64, 64), 0.3), alpha)
+    assert (flat - alpha).abs().mean() < 0.05
+    grey = (2 * torch.rand(1, 1, 64, 64) - 1).expand(-1, 3, -1, -1)
+    single = portrait.Snap()(grey, alpha)
+    double = portrait.Snap()(grey.double(), alpha.double())
+    torch.testing.assert_close(single, double.float(), atol=1e-5, rtol=0)
+
+
+def test_colour_lines_are_the_least_squares_ones() -> None:
+    torch.manual_seed(6)
+    photo, alpha = 2 * torch.rand(1, 3, 9, 9) - 1, torch.rand(1, 1, 9, 9)
+    line = portrait.Snap()._line(photo, alpha)[0, :, 4, 4]
+    window = photo[0, :, 2:7, 2:7].reshape(3, 25).T.double()
+    wanted = alpha[0, 0, 2:7, 2:7].reshape(25).double()
+    centred = window - window.mean(dim=0)
+    covariance = centred.T @ centred / 25 + portrait.Snap._EPSILON * torch.eye(3)
+    slope = torch.linalg.solve(covariance, centred.T @ wanted / 25)
+    offset = wanted.mean() - slope @ window.mean(dim=0)
+    torch.testing.assert_close(line.double(), torch.cat((slope, offset[None])), atol=1e-4, rtol=0)
+
+
 def test_norms_folded_into_weights_compute_the_same() -> None:
     torch.manual_seed(1)
     net = portrait.PortraitNet()
