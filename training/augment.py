@@ -13,12 +13,14 @@ import cv2
 import numpy as np
 
 from portrait_sdk.evaluation.datasets.augment import jpeg, turn_about, warp
+from portrait_sdk.ops.compositing import composite
+from portrait_sdk.ops.foreground import estimate_foreground
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from training.pictures import Picture
-    from training.recipe import AugmentRecipe
+    from training.recipe import AugmentRecipe, PlainRecipe
 
     U8 = np.ndarray[Any, np.dtype[np.uint8]]
     F32 = np.ndarray[Any, np.dtype[np.float32]]
@@ -92,12 +94,57 @@ def make(
         image, alpha = crop(picture, size, recipe, rng)
         sample = Sample(image=image, alpha=alpha, weight=picture.weight)
     image = camera(sample.image, recipe, rng)
-    alpha = sample.alpha
+    return _either_way_round(image, sample.alpha, sample.weight, rng)
+
+
+def _either_way_round(image: F32, alpha: F32, weight: float, rng: Rng) -> Sample:
     if rng.random() < 0.5:
         image, alpha = image[:, ::-1], alpha[:, ::-1]
     return Sample(
-        image=np.ascontiguousarray(image), alpha=np.ascontiguousarray(alpha), weight=sample.weight
+        image=np.ascontiguousarray(image), alpha=np.ascontiguousarray(alpha), weight=weight
     )
+
+
+def plain(
+    people: Sequence[Picture],
+    scenery: Scenery,
+    first: int,
+    size: tuple[int, int],
+    recipes: tuple[AugmentRecipe, PlainRecipe],
+    rng: Rng,
+) -> Sample:
+    """A photo as sharp as it is, upright, in its own or another background.
+
+    What :func:`make` turns, stretches and degrades hardly shows the hairs that its alpha holds:
+    trained on that alone, a network learns to draw none.
+
+    Args:
+        people: Photos whose alphas hold hair.
+        scenery: Backgrounds.
+        first: Index of the photo.
+        size: Height and width wanted; the photo covers them.
+        recipes: Of the backgrounds, and of what is special here.
+        rng: The only source of chance.
+    """
+    augmentation, recipe = recipes
+    picture = people[first]
+    photo, have = picture.image, picture.alpha.shape
+    alpha = picture.alpha.astype(np.float32) / np.float32(255)
+    if rng.random() < recipe.composite:
+        behind = background(scenery, (have[0], have[1]), augmentation, rng)
+        front = estimate_foreground(photo, alpha)
+        photo = composite(front, alpha, np.rint(behind * 255).astype(np.uint8))
+    zoom = rng.uniform(1.0, recipe.zoom) if rng.random() < recipe.zoomed else 1.0
+    scale = max(size[0] / have[0], size[1] / have[1]) * zoom
+    whole = (max(size[1], round(have[1] * scale)), max(size[0], round(have[0] * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    top = int(min(rng.integers(0, whole[1] - size[0] + 1, 2)))  # of two: hair is above
+    left = int(rng.integers(0, whole[0] - size[1] + 1))
+    window = (slice(top, top + size[0]), slice(left, left + size[1]))
+    image = cv2.resize(photo, whole, interpolation=how)[window].astype(np.float32)
+    alpha = np.asarray(cv2.resize(alpha, whole, interpolation=how)[window], np.float32)
+    lit = np.clip(_light(image / np.float32(255), rng), 0, 1).astype(np.float32)
+    return _either_way_round(lit, alpha, picture.weight, rng)
 
 
 def _warp(array: Any, matrix: F32, size: tuple[int, int], border: int) -> F32:  # noqa: ANN401
@@ -487,9 +534,8 @@ def _shadow(alpha: F32, rng: Rng) -> F32:
     return np.asarray(soft * rng.uniform(0.2, 0.7), np.float32)
 
 
-def camera(image: F32, recipe: AugmentRecipe, rng: Rng) -> F32:
-    """Light, colour, focus, noise and compression of other cameras."""
-    height, width = image.shape[:2]
+def _light(image: F32, rng: Rng) -> F32:
+    """Other exposure, contrast, saturation and white balance; may leave [0, 1]."""
     if rng.random() < 0.8:
         gain, gamma = rng.uniform(0.75, 1.3), np.exp(rng.uniform(-0.35, 0.35))
         image = np.clip(image, 0, 1) ** gamma * gain + rng.uniform(-0.08, 0.08)
@@ -498,6 +544,13 @@ def camera(image: F32, recipe: AugmentRecipe, rng: Rng) -> F32:
         image = luma[..., None] + (image - luma[..., None]) * rng.uniform(0.4, 1.6)
     if rng.random() < 0.4:
         image = image * rng.uniform(0.82, 1.18, 3)
+    return image
+
+
+def camera(image: F32, recipe: AugmentRecipe, rng: Rng) -> F32:
+    """Light, colour, focus, noise and compression of other cameras."""
+    height, width = image.shape[:2]
+    image = _light(image, rng)
     if rng.random() < recipe.grey:
         image = np.repeat((image @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2)
     if rng.random() < recipe.dark:

@@ -76,6 +76,22 @@ def _start(net: PortraitNet, recipe: Recipe) -> None:
         raise ValueError(f"{path}: missing {missing}, unknown {unknown}")
 
 
+def _parts(net: PortraitNet, named: tuple[str, ...]) -> list[tuple[str, torch.nn.Module]]:
+    """The network's parts, of which the recipe names some.
+
+    Raises:
+        ValueError: It names one that there is not.
+    """
+    parts = list(net.named_children())
+    unknown = sorted(set(named) - {name for name, _ in parts})
+    if unknown:
+        raise ValueError(
+            f"start: trained names {', '.join(unknown)}; "
+            f"the network has {', '.join(name for name, _ in parts)}"
+        )
+    return parts
+
+
 def _has_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 saves time there: older processors only emulate it, ten times slower."""
     return device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
@@ -98,10 +114,17 @@ class Trainer:
         self.frozen = (net.stem, *net.blocks[:blocks]) if blocks else ()
         for part in self.frozen:
             part.requires_grad_(requires_grad=False)
+        if recipe.start.trained:
+            for name, part in _parts(self.net, recipe.start.trained):
+                part.requires_grad_(requires_grad=name in recipe.start.trained)
         encoder = [p for p in self.net.encoder.parameters() if p.requires_grad]
-        head = list(self.net.head.parameters())
+        head = [p for p in self.net.head.parameters() if p.requires_grad]
         others = ("encoder.", "head.")
-        decoder = [p for n, p in self.net.named_parameters() if not n.startswith(others)]
+        decoder = [
+            p
+            for n, p in self.net.named_parameters()
+            if p.requires_grad and not n.startswith(others)
+        ]
         schedule = recipe.schedule
         self.rates = (schedule.encoder_rate, schedule.decoder_rate, schedule.head_rate)
         self.optimiser = torch.optim.AdamW(
@@ -132,9 +155,13 @@ class Trainer:
         half = _has_bfloat16(self.device)
         fast = FastDepthwise() if half and self.device.type == "cpu" else nullcontext()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half), fast:
-            logits, semantic = self.net(self.normalise(batch.image))
+            image = self.normalise(batch.image)
+            logits, semantic = self.net(image)
+        logits = logits.float()
+        alpha = self.net.snap(image, logits.sigmoid())
         total, terms = losses.loss(
-            logits.float(),
+            alpha,
+            logits,
             semantic.float(),
             batch.alpha.to(self.device),
             batch.weight.to(self.device),
@@ -238,6 +265,11 @@ def make_batch(
     samples = []
     for slot in range(shape.batch):
         own = np.random.default_rng([recipe.seed, step, slot])
+        if shape.plain:
+            people, both = have.officials, (recipe.augment, recipe.plain)
+            first = int(own.integers(len(people)))
+            samples.append(augment.plain(people, scenery, first, shape.size, both, own))
+            continue
         people = have.officials if own.random() < recipe.data.officials_share else have.street
         first = int(own.integers(len(people)))
         samples.append(augment.make(people, scenery, first, shape.size, recipe.augment, own))

@@ -64,12 +64,18 @@ def edge(difference: Tensor, truth: Tensor) -> Tensor:
 
 
 def loss(
-    logits: Tensor, semantic: Tensor, truth: Tensor, weight: Tensor, recipe: LossRecipe
+    alpha: Tensor,
+    logits: Tensor,
+    semantic: Tensor,
+    truth: Tensor,
+    weight: Tensor,
+    recipe: LossRecipe,
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum and its parts.
 
     Args:
-        logits: (N, 1, H, W) float32, before the sigmoid.
+        alpha: (N, 1, H, W) float32 in [0, 1], what the network gives in use.
+        logits: (N, 1, H, W) float32, the network's own word, before the sigmoid and the filter.
         semantic: (N, 1, H/8, W/8) float32 logits of the coarse head.
         truth: (N, 1, H, W) in [0, 1].
         weight: (N,), how far each truth is to be trusted.
@@ -78,7 +84,7 @@ def loss(
     Returns:
         The scalar to minimise, and each unweighted term's mean for the log.
     """
-    difference = logits.sigmoid() - truth
+    difference = alpha - truth
     bce = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     coarse = functional.avg_pool2d(truth, truth.shape[-1] // semantic.shape[-1])
     coarse_bce = functional.binary_cross_entropy_with_logits(semantic, coarse, reduction="none")

@@ -43,6 +43,8 @@ class StartRecipe:
     """Batch norms keep their statistics."""
     frozen_blocks: int
     """The stem and so many blocks of the encoder are not trained; 0 trains all."""
+    trained: tuple[str, ...]
+    """The network's parts that are trained, the others stay; none named, all are."""
     share: float
     """Of the starting weights in the final ones, 0 to 1: both are averaged."""
 
@@ -87,12 +89,23 @@ class AugmentRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlainRecipe:
+    """Chances and ranges of what is shown as sharp as it is; see ``recipe.toml``."""
+
+    composite: float
+    zoomed: float
+    zoom: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSize:
     """One shape of batch, and its chance while the rate is constant and while it decays."""
 
     size: tuple[int, int]
     batch: int
     chance: tuple[float, float]
+    plain: bool
+    """Close-ups as sharp as they are, instead of what ``augment`` makes of anyone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +179,7 @@ class Recipe:
     start: StartRecipe
     data: DataRecipe
     augment: AugmentRecipe
+    plain: PlainRecipe
     schedule: ScheduleRecipe
     loss: LossRecipe
     model: ModelRecipe
@@ -194,6 +208,7 @@ def load(path: Path = DEFAULT) -> Recipe:
     table["data"] = _fill(DataRecipe, table["data"], "data")
     table["start"] = _fill(StartRecipe, table["start"], "start")
     table["augment"] = _fill(AugmentRecipe, table["augment"], "augment")
+    table["plain"] = _fill(PlainRecipe, table["plain"], "plain")
     table["schedule"] = _fill(ScheduleRecipe, schedule, "schedule")
     table["loss"] = _fill(LossRecipe, table["loss"], "loss")
     table["model"] = _fill(ModelRecipe, table["model"], "model")

@@ -81,12 +81,16 @@ def short_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = (CHECKOUT / "training/recipe.toml").read_text("utf-8")
     for name, value in {
         "steps": 4, "warmup_steps": 1, "decay_steps": 2, "checkpoint_every": 2, "validate_every": 4,
+        "share": 0.2, "trained": [],
     }.items():  # fmt: skip
         head, _, rest = text.partition(f"\n{name} = ")
         text = f"{head}\n{name} = {value}\n{rest.partition(chr(10))[2]}"
     start = text.index("[[schedule.sizes]]")
     end = text.index("[loss]")
-    sizes = "[[schedule.sizes]]\nsize = [64, 64]\nbatch = 2\nchance = [1.0, 1.0]\n\n"
+    sizes = "".join(
+        f"[[schedule.sizes]]\nsize = [64, 64]\nbatch = 2\nchance = [1.0, 1.0]\nplain = {plain}\n\n"
+        for plain in ("false", "true")
+    )
     path = tmp_path_factory.mktemp("recipe") / "short.toml"
     path.write_text(text[:start] + sizes + text[end:])
     return path
@@ -137,7 +141,7 @@ def test_the_final_weights_hold_their_share_of_the_start(short_recipe: Path, who
     assert 0 < share < 1
     final = torch.load(whole / "final.pt", weights_only=True)
     average = torch.load(whole / "checkpoint.pt", weights_only=True)["average"]
-    start = load_file(CHECKOUT / "training/start/portrait-s-4.safetensors")
+    start = load_file(CHECKOUT / "training/start/portrait-s-5.safetensors")
     name = "head.image.weight"
     expected = (1 - share) * average[name] + share * start[name].float()
     assert torch.allclose(final[name], expected, atol=1e-7)
@@ -221,7 +225,8 @@ except ValueError as error:
             "\ncheckpoint_every = 49\n",
             "must be a multiple of checkpoint_every = 49",
         ),
-        ("\nshare = 0.2 ", "\nshare = 2.0 ", "start: share = 2.0 must lie in 0 to 1"),
+        ("\nshare = 0.0 ", "\nshare = 2.0 ", "start: share = 2.0 must lie in 0 to 1"),
+        ("\nzoomed = ", "\nzooms = ", "plain: missing ['zoomed'], unknown ['zooms']"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path: Path, right: str, wrong: str, said: str) -> None:
@@ -463,6 +468,115 @@ assert augment._crowd(scenery, street[0], (96, 192), nobody, rng) == [(street[0]
     run(code)
 
 
+def test_a_plain_photo_keeps_every_pixel(pictures: Path) -> None:
+    """Light apart: a turned or resampled photo no longer shows the hairs that its alpha holds."""
+    code = f"""
+import dataclasses
+from pathlib import Path
+import numpy as np
+from training import augment, pictures, recipe
+r = recipe.load()
+parts = pictures.split(Path({str(pictures)!r}), r.data)
+off = pictures.load(parts.officials_train[:1], r.data)
+own = dataclasses.replace(r.plain, composite=0, zoomed=0)
+scenery = augment.Scenery(photos=off)
+augment._light = lambda image, rng: image
+mirrored = set()
+for seed in range(12):
+    rng = np.random.default_rng(seed)
+    sample = augment.plain(off, scenery, 0, (96, 96), (r.augment, own), rng)
+    photo, alpha = off[0].image.astype(np.float32) / 255, off[0].alpha.astype(np.float32) / 255
+    same = np.array_equal(sample.alpha, alpha) and np.allclose(sample.image, photo, atol=1e-6)
+    turned = np.allclose(sample.image[:, ::-1], photo, atol=1e-6)
+    assert same or (turned and np.array_equal(sample.alpha[:, ::-1], alpha)), seed
+    mirrored.add(same)
+assert mirrored == {{True, False}}
+"""
+    run(code)
+
+
+def test_a_plain_composite_shows_the_person_before_what_the_background_shows(
+    pictures: Path,
+) -> None:
+    code = f"""
+import dataclasses
+from pathlib import Path
+import numpy as np
+from training import augment, pictures, recipe
+r = recipe.load()
+parts = pictures.split(Path({str(pictures)!r}), r.data)
+off = pictures.load(parts.officials_train[:1], r.data)
+photographs = pictures.load_photographs(Path({str(pictures)!r}) / "photographs", r.data)
+scenery = augment.Scenery(photos=off, photographs=photographs)
+background = dataclasses.replace(r.augment, procedural_background=0, photographs=1)
+own = dataclasses.replace(r.plain, composite=1, zoomed=0)
+augment._light = lambda image, rng: image
+for seed, size in enumerate(((96, 96), (120, 96), (96, 72), (48, 48))):
+    rng = np.random.default_rng(seed)
+    sample = augment.plain(off, scenery, 0, size, (background, own), rng)
+    assert sample.image.shape == (*size, 3) and sample.alpha.shape == size
+    assert sample.image.dtype == sample.alpha.dtype == np.float32
+    person, behind = sample.image[sample.alpha == 1], sample.image[sample.alpha == 0]
+    assert behind[:, 0].min() > 0.35 and behind[:, 1:].max() < 0.02  # red, as all photographs are
+    assert np.quantile(person[:, 1], 0.02) > 0.3  # drawn in (160, 90, 40) and a quarter of noise
+larger = dataclasses.replace(own, zoomed=1, zoom=1.25)
+share = [
+    augment.plain(off, scenery, 0, (96, 96), (background, larger), np.random.default_rng(s))
+    .alpha.mean()
+    for s in range(8)
+]
+assert max(share) > 1.15 * (off[0].alpha.mean() / 255), share
+"""
+    run(code)
+
+
+def test_plain_batches_are_of_close_ups(pictures: Path, short_recipe: Path) -> None:
+    code = f"""
+import dataclasses
+from pathlib import Path
+from training import augment, loop, pictures, recipe
+r = recipe.load(Path({str(short_recipe)!r}))
+root = Path({str(pictures)!r})
+parts = pictures.split(root, r.data)
+have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
+asked = []
+for kind in ("plain", "make"):
+    def note(people, *rest, kind=kind, made=getattr(augment, kind)):
+        asked.append((kind, people is have.officials))
+        return made(people, *rest)
+    setattr(augment, kind, note)
+for step in range(40):
+    loop.make_batch(r, have, step)
+assert {{people for kind, people in asked if kind == "plain"}} == {{True}}
+assert {{people for kind, people in asked if kind == "make"}} == {{True, False}}
+"""
+    run(code)
+
+
+def test_the_loss_is_on_what_the_network_gives_in_use(pictures: Path, short_recipe: Path) -> None:
+    """After the filter: the network is to give what the filter makes the most of."""
+    code = f"""
+from pathlib import Path
+import torch
+from training import loop, pictures, recipe
+r = recipe.load(Path({str(short_recipe)!r}))
+root = Path({str(pictures)!r})
+parts = pictures.split(root, r.data)
+have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
+batch = loop.make_batch(r, have, 1)
+loop._has_bfloat16 = lambda device: False
+trainer = loop.Trainer(r, torch.device("cpu"))
+with torch.inference_mode():
+    given = trainer.average(trainer.normalise(batch.image))
+    trainer.average.snap.forward = lambda image, alpha: alpha
+    unfiltered = trainer.average(trainer.normalise(batch.image))
+error, other = ((a - batch.alpha).abs().mean().item() for a in (given, unfiltered))
+found = trainer.train_step(batch)["l1"]
+assert abs(found - error) < 1e-4 * error < 0.1 * abs(other - error), (found, error, other)
+"""
+    run(code)
+
+
 def test_things_held_belong_to_the_person() -> None:
     run(
         """
@@ -540,12 +654,49 @@ def test_frozen_blocks_stay_as_they_were(
     recipe = tmp_path / "norms.toml"
     recipe.write_text(text)
     train(pictures, recipe, tmp_path / "run")
-    start = load_file(CHECKOUT / "training/start/portrait-s-4.safetensors")
+    start = load_file(CHECKOUT / "training/start/portrait-s-5.safetensors")
     end = torch.load(tmp_path / "run/final.pt", weights_only=True)
     for name in ("encoder.blocks.2.project.0.weight", "encoder.stem.1.running_mean"):
         assert torch.equal(start[name].float(), end[name]), name
     for name in ("fuse16.coarse.weight", "encoder.blocks.9.project.1.running_mean"):
         assert not torch.equal(start[name].float(), end[name]), name
+
+
+def test_only_the_parts_named_are_trained(
+    pictures: Path, short_recipe: Path, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    recipe = tmp_path / "head.toml"
+    text = short_recipe.read_text("utf-8")
+    recipe.write_text(text.replace("\ntrained = []", '\ntrained = ["fuse2", "head"]'))
+    train(pictures, recipe, tmp_path / "run")
+    start = load_file(CHECKOUT / "training/start/portrait-s-5.safetensors")
+    end = torch.load(tmp_path / "run/final.pt", weights_only=True)
+    moved = {name for name, value in start.items() if not torch.equal(value.float(), end[name])}
+    assert {name.partition(".")[0] for name in moved} == {"fuse2", "head"}
+    assert {"fuse2.coarse.weight", "head.image.weight", "head.logits.bias"} <= moved
+
+
+def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
+    text = (CHECKOUT / "training/recipe.toml").read_text("utf-8")
+    recipe = tmp_path / "tail.toml"
+    assert "\ntrained = [" in text
+    recipe.write_text(text.replace("\ntrained = [", '\ntrained = ["tail", '))
+    code = f"""
+from pathlib import Path
+import torch
+from training import loop, recipe
+try:
+    loop.Trainer(recipe.load(Path({str(recipe)!r})), torch.device("cpu"))
+except ValueError as error:
+    print(error)
+"""
+    assert run(code) == (
+        "start: trained names tail; the network has encoder, context, gate, fuse16, fuse8, fuse4, "
+        "fuse2, head, semantic, snap\n"
+    )
 
 
 def test_a_start_that_is_another_file_is_refused(tmp_path: Path) -> None:
