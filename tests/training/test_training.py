@@ -566,13 +566,13 @@ have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
 batch = loop.make_batch(r, have, 1)
 loop._has_bfloat16 = lambda device: False
 trainer = loop.Trainer(r, torch.device("cpu"))
+for net in (trainer.net, trainer.average):  # a filter that nobody can miss
+    net.snap.forward = lambda image, alpha: alpha / 2 + image[:, :1].sigmoid() / 4
 with torch.inference_mode():
     given = trainer.average(trainer.normalise(batch.image))
-    trainer.average.snap.forward = lambda image, alpha: alpha
-    unfiltered = trainer.average(trainer.normalise(batch.image))
-error, other = ((a - batch.alpha).abs().mean().item() for a in (given, unfiltered))
+error = (given - batch.alpha).abs().mean().item()
 found = trainer.train_step(batch)["l1"]
-assert abs(found - error) < 1e-4 * error < 0.1 * abs(other - error), (found, error, other)
+assert abs(found - error) < 1e-4 * error, (found, error)
 """
     run(code)
 
