@@ -279,9 +279,8 @@ def test_the_astronaut(astronaut: Path) -> None:
     assert 0.3 < matte.coverage < 0.7
     assert matte.alpha[100:160, 200:240].min() > 0.95  # face
     assert matte.alpha[300:500, 60:220].min() > 0.9  # suit
-    assert (
-        matte.alpha[300:500, 200:300] > 0.9
-    ).mean() > 0.98  # to the helmet; a strap's loop is lost
+    suit = matte.alpha[300:500, 200:275]  # to the helmet, which is lost, with a strap's loop
+    assert (suit > 0.9).mean() > 0.99
     assert matte.alpha[:40, :80].max() < 0.05  # flag
     assert matte.alpha[:120, 400:].max() < 0.1  # shuttle
 
