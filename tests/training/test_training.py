@@ -29,6 +29,18 @@ def run(code: str) -> str:
     return result.stdout
 
 
+def loaded(pictures: Path, short_recipe: Path) -> str:
+    """Code after which ``r`` is the recipe and ``have`` what is trained on."""
+    return f"""
+from pathlib import Path
+from training import loop, pictures, recipe
+r = recipe.load(Path({str(short_recipe)!r}))
+root = Path({str(pictures)!r})
+parts = pictures.split(root, r.data)
+have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
+"""
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training folder of the real layout with drawn people."""
@@ -532,13 +544,8 @@ assert max(share) > 1.15 * (off[0].alpha.mean() / 255), share
 
 def test_plain_batches_are_of_close_ups(pictures: Path, short_recipe: Path) -> None:
     code = f"""
-import dataclasses
-from pathlib import Path
-from training import augment, loop, pictures, recipe
-r = recipe.load(Path({str(short_recipe)!r}))
-root = Path({str(pictures)!r})
-parts = pictures.split(root, r.data)
-have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
+{loaded(pictures, short_recipe)}
+from training import augment
 asked = []
 for kind in ("plain", "make"):
     def note(people, *rest, kind=kind, made=getattr(augment, kind)):
@@ -556,13 +563,8 @@ assert {{people for kind, people in asked if kind == "make"}} == {{True, False}}
 def test_the_loss_is_on_what_the_network_gives_in_use(pictures: Path, short_recipe: Path) -> None:
     """After the filter: the network is to give what the filter makes the most of."""
     code = f"""
-from pathlib import Path
+{loaded(pictures, short_recipe)}
 import torch
-from training import loop, pictures, recipe
-r = recipe.load(Path({str(short_recipe)!r}))
-root = Path({str(pictures)!r})
-parts = pictures.split(root, r.data)
-have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
 batch = loop.make_batch(r, have, 1)
 loop._has_bfloat16 = lambda device: False
 trainer = loop.Trainer(r, torch.device("cpu"))
