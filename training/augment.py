@@ -116,10 +116,10 @@ def plain(
     """A photo as sharp as it is, upright, in its own or another background.
 
     What :func:`make` turns, stretches and degrades hardly shows the hairs that its alpha holds:
-    trained on that alone, a network learns to draw none.
+    trained on that alone, a network learns to draw none, and blurs every edge.
 
     Args:
-        people: Photos whose alphas hold hair.
+        people: Whom to take the photo from.
         scenery: Backgrounds.
         first: Index of the photo.
         size: Height and width wanted; the photo covers them.

@@ -24,7 +24,7 @@ def draw(log: Path, out: Path) -> None:
     rows = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     scored = [row for row in rows if "street" in row]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-    for term in ("l1", "bce", "laplacian", "gradient", "edge", "semantic"):
+    for term in ("l1", "bce", "laplacian", "gradient", "slope", "edge", "semantic"):
         left.semilogy([r["step"] for r in rows], [r[term] for r in rows], label=term)
     left.set(xlabel="step", title="training loss terms")
     left.legend()

@@ -19,7 +19,7 @@ from converters.architectures.portrait import STRIDE, PortraitNet
 from portrait_sdk.evaluation import metrics
 from portrait_sdk.ops.geometry import place
 from portrait_sdk.spec import SizePolicy
-from training import augment, losses, pictures
+from training import augment, growth, losses, pictures
 from training import recipe as recipes
 from training.depthwise import FastDepthwise
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("training")
 _PREFETCH = 3
+_FINE = ("fuse4", "fuse2", "head")
+"""The decoder's parts at strides 4 and less, which draw edges and hair."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,10 @@ def _start(net: PortraitNet, recipe: Recipe) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != start.sha256:
         raise ValueError(f"{path}: SHA-256 {found}, the recipe expects {start.sha256}")
-    missing, unknown = net.load_state_dict(
-        {name: value.float() for name, value in load(data).items()}, strict=False
-    )
-    if unknown or not all(name.endswith("num_batches_tracked") for name in missing):
-        raise ValueError(f"{path}: missing {missing}, unknown {unknown}")
+    try:
+        growth.grow(net, {name: value.float() for name, value in load(data).items()})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _parts(net: PortraitNet, named: tuple[str, ...]) -> list[tuple[str, torch.nn.Module]]:
@@ -117,21 +118,19 @@ class Trainer:
         if recipe.start.trained:
             for name, part in _parts(self.net, recipe.start.trained):
                 part.requires_grad_(requires_grad=name in recipe.start.trained)
-        encoder = [p for p in self.net.encoder.parameters() if p.requires_grad]
-        head = [p for p in self.net.head.parameters() if p.requires_grad]
-        others = ("encoder.", "head.")
-        decoder = [
-            p
-            for n, p in self.net.named_parameters()
-            if p.requires_grad and not n.startswith(others)
-        ]
+        groups: dict[str, list[torch.nn.Parameter]] = {"encoder": [], "decoder": [], "fine": []}
+        for name, parameter in self.net.named_parameters():
+            if parameter.requires_grad:
+                part = name.partition(".")[0]
+                group = "encoder" if part == "encoder" else "fine" if part in _FINE else "decoder"
+                groups[group].append(parameter)
         schedule = recipe.schedule
-        self.rates = (schedule.encoder_rate, schedule.decoder_rate, schedule.head_rate)
+        self.rates = (schedule.encoder_rate, schedule.decoder_rate, schedule.fine_rate)
         self.optimiser = torch.optim.AdamW(
-            [{"params": encoder}, {"params": decoder}, {"params": head}],
+            [{"params": parameters} for parameters in groups.values()],
             weight_decay=schedule.weight_decay,
         )
-        self.policy = SizePolicy(rule="area", side=recipe.model.side, multiple=STRIDE)
+        self.policy = SizePolicy(rule="long-side", side=recipe.model.long_side, multiple=STRIDE)
         self.mean = torch.tensor(recipe.model.mean, device=device).view(1, 3, 1, 1)
         self.std = torch.tensor(recipe.model.std, device=device).view(1, 3, 1, 1)
 
@@ -266,8 +265,8 @@ def make_batch(
     for slot in range(shape.batch):
         own = np.random.default_rng([recipe.seed, step, slot])
         if shape.plain:
-            people, both = have.officials, (recipe.augment, recipe.plain)
-            first = int(own.integers(len(people)))
+            people = have.street if own.random() < recipe.plain.street else have.officials
+            first, both = int(own.integers(len(people))), (recipe.augment, recipe.plain)
             samples.append(augment.plain(people, scenery, first, shape.size, both, own))
             continue
         people = have.officials if own.random() < recipe.data.officials_share else have.street

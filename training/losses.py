@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _PYRAMID_LEVELS = 4
 _BAND_PX = 4
 _CLEAR = 0.02
+_SLOPE_MEANS = 8
+_SLOPE_GAIN = 24.0  # of the squares, to those of kernels of unit norm
+_SLOPE_FLOOR = 1e-6  # the root's own slope is finite there
 
 
 def _binomial(x: Tensor) -> Tensor:
@@ -51,6 +54,26 @@ def gradient(difference: Tensor) -> Tensor:
     x = (difference[..., :, 1:] - difference[..., :, :-1]).abs().mean(dim=(1, 2, 3))
     y = (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean(dim=(1, 2, 3))
     return x + y
+
+
+def slope(alpha: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared difference of the lengths of the gradients, (N, 1, H, W) each → (N,).
+
+    The gradient error that papers report, where one lost lock counts more than a blurred outline:
+    scaled as ``evaluation.metrics.gradient`` is, but for four pixels along the rim.
+
+    Source:
+        Rhemann et al., "A Perceptually Motivated Online Benchmark for Image Matting", CVPR 2009;
+        derivatives of a Gaussian of variance 2, which repeated means of neighbours come to.
+    """
+    smooth = torch.cat((alpha, truth))
+    for _ in range(_SLOPE_MEANS):
+        smooth = (smooth[..., :, 1:] + smooth[..., :, :-1]) / 2
+        smooth = (smooth[..., 1:, :] + smooth[..., :-1, :]) / 2
+    x = smooth[..., 1:-1, 2:] - smooth[..., 1:-1, :-2]
+    y = smooth[..., 2:, 1:-1] - smooth[..., :-2, 1:-1]
+    own, wanted = (_SLOPE_GAIN * (x * x + y * y) + _SLOPE_FLOOR).sqrt().chunk(2)
+    return (own - wanted).square().mean(dim=(1, 2, 3))
 
 
 def edge(difference: Tensor, truth: Tensor) -> Tensor:
@@ -93,6 +116,7 @@ def loss(
         "bce": bce.mean(dim=(1, 2, 3)),
         "laplacian": laplacian(difference),
         "gradient": gradient(difference),
+        "slope": slope(alpha, truth),
         "edge": edge(difference, truth),
         "semantic": coarse_bce.mean(dim=(1, 2, 3)),
     }
@@ -101,6 +125,7 @@ def loss(
         "bce": recipe.bce,
         "laplacian": recipe.laplacian,
         "gradient": recipe.gradient,
+        "slope": recipe.slope,
         "edge": recipe.edge,
         "semantic": recipe.semantic,
     }

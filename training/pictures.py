@@ -142,18 +142,26 @@ def _within(image: U8, side: int) -> tuple[int, int]:
     return round(width * shrink), round(height * shrink)
 
 
+def _contrasted(alpha: U8, factor: float) -> U8:
+    """``alpha`` with ``factor`` times its contrast about a half."""
+    levels = np.rint(np.clip((np.arange(256) - 127.5) * factor + 127.5, 0, 255)).astype(np.uint8)
+    return levels[alpha]
+
+
 def load(sources: Sequence[Source], recipe: DataRecipe) -> list[Picture]:
     """Decode ``sources`` into memory, none larger than the recipe's long side."""
 
     def one(source: Source) -> Picture:
         image, alpha = read_rgb(source.image), read_grey(source.alpha)
         size = _within(image, recipe.long_side)
-        trusted = source.mask is not None or source.name.startswith("us_officials/")
+        close_up = source.name.startswith("us_officials/")
+        if not close_up:
+            alpha = _contrasted(alpha, recipe.street_contrast)
         return Picture(
             name=source.name,
             image=np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8),
             alpha=np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.uint8),
-            weight=1.0 if trusted else recipe.teacher_only_weight,
+            weight=1.0 if close_up or source.mask is not None else recipe.teacher_only_weight,
         )
 
     with ThreadPoolExecutor(2) as pool:

@@ -21,6 +21,8 @@ class DataRecipe:
     """Close-ups not to train on, names without endings."""
     long_side: int
     teacher_only_weight: float
+    street_contrast: float
+    """About 0.5, of street photos' alphas: the teacher's edges are wider than the photos'."""
     officials_share: float
     object_folders: tuple[str, ...]
     object_exceptions: tuple[str, ...]
@@ -92,6 +94,7 @@ class AugmentRecipe:
 class PlainRecipe:
     """Chances and ranges of what is shown as sharp as it is; see ``recipe.toml``."""
 
+    street: float
     composite: float
     zoomed: float
     zoom: float
@@ -105,7 +108,7 @@ class BatchSize:
     batch: int
     chance: tuple[float, float]
     plain: bool
-    """Close-ups as sharp as they are, instead of what ``augment`` makes of anyone."""
+    """Photos as sharp as they are, instead of what ``augment`` makes of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,7 @@ class ScheduleRecipe:
     decay_steps: int
     encoder_rate: float
     decoder_rate: float
-    head_rate: float
+    fine_rate: float
     weight_decay: float
     clip_norm: float
     ema: float
@@ -155,6 +158,7 @@ class LossRecipe:
     bce: float
     laplacian: float
     gradient: float
+    slope: float
     edge: float
     semantic: float
 
@@ -163,8 +167,8 @@ class LossRecipe:
 class ModelRecipe:
     """What the exported file says about its input."""
 
-    side: int
-    """Square root of the input's area, in pixels."""
+    long_side: int
+    """Of the input, in pixels."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 

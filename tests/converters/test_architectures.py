@@ -108,11 +108,12 @@ def test_colour_lines_are_the_least_squares_ones() -> None:
     torch.manual_seed(6)
     photo, alpha = 2 * torch.rand(1, 3, 9, 9) - 1, torch.rand(1, 1, 9, 9)
     line = portrait.Snap()._line(photo, alpha)[0, :, 4, 4]
-    window = photo[0, :, 2:7, 2:7].reshape(3, 25).T.double()
-    wanted = alpha[0, 0, 2:7, 2:7].reshape(25).double()
+    near = slice(4 - portrait.Snap._RADIUS, 5 + portrait.Snap._RADIUS)
+    window = photo[0, :, near, near].flatten(1).T.double()
+    wanted = alpha[0, 0, near, near].flatten().double()
     centred = window - window.mean(dim=0)
-    covariance = centred.T @ centred / 25 + portrait.Snap._EPSILON * torch.eye(3)
-    slope = torch.linalg.solve(covariance, centred.T @ wanted / 25)
+    covariance = centred.T @ centred / len(wanted) + portrait.Snap._EPSILON * torch.eye(3)
+    slope = torch.linalg.solve(covariance, centred.T @ wanted / len(wanted))
     offset = wanted.mean() - slope @ window.mean(dim=0)
     torch.testing.assert_close(line.double(), torch.cat((slope, offset[None])), atol=1e-4, rtol=0)
 
@@ -127,8 +128,8 @@ def test_norms_folded_into_weights_compute_the_same() -> None:
             torch.nn.init.normal_(module.running_mean, std=0.1)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
     net.eval()
-    x = torch.randn(2, 24, 6, 10)
     mix = net.fuse2.mix
+    x = torch.randn(2, mix[0].in_channels, 6, 10)
     torch.testing.assert_close(mix(x), torch.nn.Sequential(*mix)(x), atol=1e-5, rtol=1e-4)
     stem = net.encoder.stem
     x = torch.randn(2, 3, 32, 48)

@@ -153,8 +153,8 @@ def test_the_final_weights_hold_their_share_of_the_start(short_recipe: Path, who
     assert 0 < share < 1
     final = torch.load(whole / "final.pt", weights_only=True)
     average = torch.load(whole / "checkpoint.pt", weights_only=True)["average"]
-    start = load_file(CHECKOUT / "training/start/portrait-s-5.safetensors")
-    name = "head.image.weight"
+    start = load_file(CHECKOUT / "training/start/portrait-s-7.safetensors")
+    name = "fuse8.skip.weight"
     expected = (1 - share) * average[name] + share * start[name].float()
     assert torch.allclose(final[name], expected, atol=1e-7)
     assert not torch.equal(average[name], start[name].float())
@@ -212,6 +212,89 @@ assert few(parts.officials_select) == ["a00", "a10"]
     run(code)
 
 
+def test_street_alphas_get_the_contrast_that_the_recipe_says(pictures: Path) -> None:
+    code = f"""
+import dataclasses
+from pathlib import Path
+import cv2
+import numpy as np
+from training import pictures, recipe
+data = dataclasses.replace(recipe.load().data, street_contrast=2.0)
+parts = pictures.split(Path({str(pictures)!r}), data)
+for sources, factor in ((parts.street_train, 2), (parts.officials_train, 1)):
+    file = sources[0].alpha
+    there = file.read_bytes()
+    rows, columns = cv2.imread(str(file)).shape[:2]
+    ramp = np.tile(np.linspace(20, 235, columns).astype(np.uint8), (rows, 1))
+    cv2.imwrite(str(file), ramp)
+    try:
+        (picture,) = pictures.load(sources[:1], data)
+    finally:
+        file.write_bytes(there)
+    wanted = np.clip((ramp - 127.5) * factor + 127.5, 0, 255)
+    assert np.abs(picture.alpha - wanted).max() <= 0.5, factor
+"""
+    run(code)
+
+
+def test_a_larger_network_starts_as_the_smaller_one() -> None:
+    code = """
+import torch
+from converters.architectures.portrait import DecoderWidths, PortraitNet
+from training import growth
+torch.manual_seed(0)
+few = PortraitNet(widths=DecoderWidths(stride4=40, stride2=24, head=32))
+for norm in few.modules():
+    if isinstance(norm, torch.nn.BatchNorm2d):
+        torch.nn.init.uniform_(norm.running_mean, -0.1, 0.1)
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+many, image = PortraitNet(), torch.rand(2, 3, 64, 96) * 2 - 1
+growth.grow(many, few.state_dict())
+with torch.no_grad():
+    torch.testing.assert_close(many.eval()(image), few.eval()(image), atol=1e-5, rtol=0)
+many(image).sum().backward()
+assert many.fuse2.mix[0].weight.grad[:, 24:].abs().max() > 0  # the new channels are listened to
+assert many.fuse2.mix[0].weight[24:].abs().min() > 0
+own = few.state_dict()
+for wrong in (
+    {n: v for n, v in own.items() if n != "semantic.bias"},
+    {**own, "semantic.more": torch.zeros(1)},
+    {**own, "semantic.bias": torch.zeros(2)},
+):
+    try:
+        growth.grow(many, wrong)
+    except ValueError as error:
+        print(error)
+"""
+    assert run(code).splitlines() == [
+        "missing ['semantic.bias'], unknown []",
+        "missing [], unknown ['semantic.more']",
+        "semantic.bias: [2] is larger than [1]",
+    ]
+
+
+def test_the_slope_loss_is_the_gradient_error_that_is_reported() -> None:
+    code = """
+import cv2
+import numpy as np
+import torch
+from portrait_sdk.evaluation import metrics
+from training import losses
+rng = np.random.default_rng(0)
+def alpha():
+    noise = cv2.GaussianBlur(rng.random((160, 160)).astype(np.float32), (0, 0), 3)
+    return np.clip((noise - 0.5) * 12 + 0.5, 0, 1)
+a, t = alpha(), alpha()
+own = losses.slope(*(torch.from_numpy(x)[None, None] for x in (a, t))).item()
+reported = metrics.gradient(a, t) / a.size
+assert 0.8 * reported < own < 1.1 * reported, (own, reported)
+flat = torch.full((2, 1, 32, 32), 0.5, requires_grad=True)
+losses.slope(flat, torch.zeros(2, 1, 32, 32)).sum().backward()
+assert flat.grad.isfinite().all()
+"""
+    run(code)
+
+
 def test_a_close_up_left_out_must_be_there(pictures: Path) -> None:
     """A name mistyped would be trained on without a word."""
     code = f"""
@@ -264,7 +347,7 @@ from training import recipe
 for path in sorted(Path("training").glob("recipe*.toml")):
     r = recipe.load(path)
     fed = architectures.find(r.architecture).profile("portrait-s").input
-    assert (fed.size.rule, fed.size.side) == ("area", r.model.side), fed.size
+    assert (fed.size.rule, fed.size.side) == ("long-side", r.model.long_side), fed.size
     assert max(abs(a - b) for a, b in zip(fed.mean + fed.std, r.model.mean + r.model.std)) < 1e-8
 """
     run(code)
@@ -542,10 +625,17 @@ assert max(share) > 1.15 * (off[0].alpha.mean() / 255), share
     run(code)
 
 
-def test_plain_batches_are_of_close_ups(pictures: Path, short_recipe: Path) -> None:
+@pytest.mark.parametrize(
+    ("street", "close_ups"), [(0.0, {True}), (0.5, {True, False}), (1, {False})]
+)
+def test_plain_batches_are_of_whom_the_recipe_says(
+    pictures: Path, short_recipe: Path, street: float, close_ups: set[bool]
+) -> None:
     code = f"""
 {loaded(pictures, short_recipe)}
+import dataclasses
 from training import augment
+r = dataclasses.replace(r, plain=dataclasses.replace(r.plain, street={street}))
 asked = []
 for kind in ("plain", "make"):
     def note(people, *rest, kind=kind, made=getattr(augment, kind)):
@@ -554,7 +644,7 @@ for kind in ("plain", "make"):
     setattr(augment, kind, note)
 for step in range(40):
     loop.make_batch(r, have, step)
-assert {{people for kind, people in asked if kind == "plain"}} == {{True}}
+assert {{people for kind, people in asked if kind == "plain"}} == {close_ups}
 assert {{people for kind, people in asked if kind == "make"}} == {{True, False}}
 """
     run(code)
@@ -656,7 +746,7 @@ def test_frozen_blocks_stay_as_they_were(
     recipe = tmp_path / "norms.toml"
     recipe.write_text(text)
     train(pictures, recipe, tmp_path / "run")
-    start = load_file(CHECKOUT / "training/start/portrait-s-5.safetensors")
+    start = load_file(CHECKOUT / "training/start/portrait-s-7.safetensors")
     end = torch.load(tmp_path / "run/final.pt", weights_only=True)
     for name in ("encoder.blocks.2.project.0.weight", "encoder.stem.1.running_mean"):
         assert torch.equal(start[name].float(), end[name]), name
@@ -674,9 +764,10 @@ def test_only_the_parts_named_are_trained(
     text = short_recipe.read_text("utf-8")
     recipe.write_text(text.replace("\ntrained = []", '\ntrained = ["fuse2", "head"]'))
     train(pictures, recipe, tmp_path / "run")
-    start = load_file(CHECKOUT / "training/start/portrait-s-5.safetensors")
+    start = load_file(CHECKOUT / "training/start/portrait-s-7.safetensors")
     end = torch.load(tmp_path / "run/final.pt", weights_only=True)
-    moved = {name for name, value in start.items() if not torch.equal(value.float(), end[name])}
+    old = {name: end[name][tuple(slice(n) for n in value.shape)] for name, value in start.items()}
+    moved = {name for name, value in start.items() if not torch.equal(value.float(), old[name])}
     assert {name.partition(".")[0] for name in moved} == {"fuse2", "head"}
     assert {"fuse2.coarse.weight", "head.image.weight", "head.logits.bias"} <= moved
 
