@@ -148,20 +148,25 @@ def _contrasted(alpha: U8, factor: float) -> U8:
     return levels[alpha]
 
 
-def load(sources: Sequence[Source], recipe: DataRecipe) -> list[Picture]:
-    """Decode ``sources`` into memory, none larger than the recipe's long side."""
+def load(sources: Sequence[Source], recipe: DataRecipe, *, contrast: float = 1.0) -> list[Picture]:
+    """Decode ``sources`` into memory, none larger than the recipe's long side.
+
+    Args:
+        sources: Which photos.
+        recipe: How large, and how far alphas are to be trusted.
+        contrast: Of the alphas, about 0.5.
+    """
 
     def one(source: Source) -> Picture:
         image, alpha = read_rgb(source.image), read_grey(source.alpha)
         size = _within(image, recipe.long_side)
-        close_up = source.name.startswith("us_officials/")
-        if not close_up:
-            alpha = _contrasted(alpha, recipe.street_contrast)
+        alpha = _contrasted(alpha, contrast)
+        trusted = source.mask is not None or source.name.startswith("us_officials/")
         return Picture(
             name=source.name,
             image=np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8),
             alpha=np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.uint8),
-            weight=1.0 if close_up or source.mask is not None else recipe.teacher_only_weight,
+            weight=1.0 if trusted else recipe.teacher_only_weight,
         )
 
     with ThreadPoolExecutor(2) as pool:
@@ -266,7 +271,7 @@ def load_all(
             "CONTRIBUTING.md says where they come from"
         )
     return Loaded(
-        street=load(parts.street_train, recipe),
+        street=load(parts.street_train, recipe, contrast=recipe.street_contrast),
         officials=load(parts.officials_train, recipe),
         objects=load_objects(objects, recipe) if objects and recipe.object_folders else [],
         photographs=load_photographs(photographs, recipe)

@@ -212,27 +212,33 @@ assert few(parts.officials_select) == ["a00", "a10"]
     run(code)
 
 
-def test_street_alphas_get_the_contrast_that_the_recipe_says(pictures: Path) -> None:
+def test_street_alphas_get_contrast_to_be_trained_on_and_none_to_be_measured_by(
+    pictures: Path,
+) -> None:
     code = f"""
 import dataclasses
 from pathlib import Path
 import cv2
 import numpy as np
 from training import pictures, recipe
+root = Path({str(pictures)!r})
 data = dataclasses.replace(recipe.load().data, street_contrast=2.0)
-parts = pictures.split(Path({str(pictures)!r}), data)
-for sources, factor in ((parts.street_train, 2), (parts.officials_train, 1)):
-    file = sources[0].alpha
-    there = file.read_bytes()
-    rows, columns = cv2.imread(str(file)).shape[:2]
-    ramp = np.tile(np.linspace(20, 235, columns).astype(np.uint8), (rows, 1))
-    cv2.imwrite(str(file), ramp)
-    try:
-        (picture,) = pictures.load(sources[:1], data)
-    finally:
-        file.write_bytes(there)
-    wanted = np.clip((ramp - 127.5) * factor + 127.5, 0, 255)
-    assert np.abs(picture.alpha - wanted).max() <= 0.5, factor
+parts = pictures.split(root, data)
+file = parts.street_train[0].alpha
+there = file.read_bytes()
+rows, columns = cv2.imread(str(file)).shape[:2]
+ramp = np.tile(np.linspace(20, 235, columns).astype(np.uint8), (rows, 1))
+cv2.imwrite(str(file), ramp)
+try:
+    have = pictures.load_all(parts, data, root / "objects", root / "photographs")
+    (measured,) = pictures.load(parts.street_train[:1], data)
+finally:
+    file.write_bytes(there)
+wanted = np.clip((ramp - 127.5) * 2 + 127.5, 0, 255)
+assert np.abs(have.street[0].alpha - wanted).max() <= 0.5
+assert np.array_equal(measured.alpha, ramp)
+for source, picture in zip(parts.officials_train, have.officials, strict=True):
+    assert np.array_equal(picture.alpha, pictures.read_grey(source.alpha))
 """
     run(code)
 
