@@ -279,6 +279,24 @@ for wrong in (
     ]
 
 
+def test_the_pyramids_blur_is_the_binomial_one_and_keeps_the_size() -> None:
+    code = """
+import torch
+from training import losses
+taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+spot = torch.zeros(1, 1, 9, 11)
+spot[..., 4, 5] = 1
+blurred = losses._binomial(spot)
+assert torch.equal(blurred[0, 0, 2:7, 3:8], torch.outer(taps, taps))
+assert blurred.shape == spot.shape and blurred.sum() == 1
+step = torch.ones(1, 1, 8, 8)
+step[..., :4] = 0
+assert torch.equal(losses._binomial(step)[..., 0, :], losses._binomial(step)[..., 4, :])
+assert torch.equal(losses._binomial(step)[0, 0, 0], torch.tensor([0, 0, 1, 5, 11, 15, 16, 16]) / 16)
+"""
+    run(code)
+
+
 def test_the_slope_loss_is_the_gradient_error_that_is_reported() -> None:
     code = """
 import cv2
