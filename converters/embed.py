@@ -3,7 +3,8 @@
 For C++, mobile and browser users, who then run the file with ONNX Runtime and nothing else. The
 graph takes (N, H, W, 3) RGB and gives (N, H, W, 1); its metadata tells our own runtime to feed the
 photo as it is. ONNX has no area filter and no Lanczos: the antialiased linear resize stands for the
-first and the antialiased cubic for the second, and the report says how far alpha moves by it.
+first and the antialiased cubic for the second, and the report says how far alpha moves by it. Where
+a filter depends on whether the photo shrinks, so does the graph (``If``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from portrait_sdk.errors import ConversionError, OptionError
 from portrait_sdk.ops import geometry, postprocess, preprocess
-from portrait_sdk.spec import InputSpec, OutputSpec, SizePolicy, plain
+from portrait_sdk.spec import Filter, InputSpec, OutputSpec, SizePolicy, plain
 
 from . import verify
 
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from portrait_sdk.spec import Filter, ModelSpec
+    from portrait_sdk.spec import ModelSpec
     from portrait_sdk.types import Image
 
 PHOTO = "photo"
 """The embedded graph's input."""
 _TOLERANCE = 1e-3  # mean of alpha's difference that the same filter may cause by rounding
 _STAND_IN_TOLERANCE = 8e-3  # likewise, where another filter stands in: two 8-bit levels
+_FOR_AREA = "antialiased linear resize in place of the area filter"
 _RESIZES: dict[str, dict[str, Any]] = {
     "nearest": {"mode": "nearest", "nearest_mode": "round_prefer_floor"},
     "area": {"mode": "linear", "antialias": 1},
@@ -43,7 +45,8 @@ _RESIZES: dict[str, dict[str, Any]] = {
 def stand_in(used: Filter) -> str | None:
     """What replaces a filter that ONNX does not have, in words; None where none is needed."""
     words = {
-        "area": "antialiased linear resize in place of the area filter",
+        "area": _FOR_AREA,
+        "area-bicubic": f"{_FOR_AREA}, where the photo shrinks",
         "lanczos4": "antialiased cubic resize in place of Lanczos",
     }
     return words.get(used.kernel)
@@ -111,7 +114,13 @@ def embed(model: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, Mod
     goal = _network_size(before, photo_size, source.size)
     channels = before.constant([3], np.int64)
     target = before.add("Concat", count, channels, goal, axis=0)
-    values = _resize(before, values, target, source.size.filter)
+    used = source.size.filter
+    if used.kernel == "area-bicubic":
+        larger = replace(used, kernel="bicubic")
+        sizes = photo_size, goal
+        values = _resize_either(before, values, target, sizes, larger, replace(used, kernel="area"))
+    else:
+        values = _resize(before, values, target, used)
     scale, offset = preprocess.affine(source)
     factor = before.constant(scale[:, None, None], np.float32)
     values = before.add("Mul", values, factor)
@@ -120,11 +129,8 @@ def embed(model: onnx.ModelProto, spec: ModelSpec) -> tuple[onnx.ModelProto, Mod
 
     one = after.constant([1], np.int64)
     back = after.add("Concat", count, one, photo_size, axis=0)
-    nothing = after.constant([], np.float32)
-    large = after.add(
-        "Resize", f"net_{spec.alpha.name}", nothing, nothing, back, mode="linear", antialias=1,
-        coordinate_transformation_mode="half_pixel",
-    )  # fmt: skip
+    sizes, filters = (goal, photo_size), (postprocess.LARGER, postprocess.SMALLER)
+    large = _resize_either(after, f"net_{spec.alpha.name}", back, sizes, *filters)
     ends = after.constant(0, np.float32), after.constant(1, np.float32)
     clipped = after.add("Clip", large, *ends)
     after.add("Transpose", clipped, perm=[0, 2, 3, 1], name="alpha")
@@ -200,6 +206,33 @@ def _network_size(nodes: _Nodes, photo: str, policy: SizePolicy) -> str:
     counts = nodes.add("Ceil" if policy.rounding == "up" else "Floor", counts)
     counts = nodes.add("Max", counts, one)
     return nodes.add("Cast", nodes.add("Mul", counts, multiple), to=TensorProto.INT64)
+
+
+def _resize_either(
+    nodes: _Nodes, values: str, target: str, sizes: tuple[str, str], larger: Filter, smaller: Filter
+) -> str:
+    """Resize by ``larger`` where either side grows, else by ``smaller``.
+
+    Args:
+        nodes: What the graph has so far.
+        values: (N, C, h, w).
+        target: Its four sizes afterwards.
+        sizes: Height and width before and after, int64 (2,) each.
+        larger: The filter for growing.
+        smaller: The other one.
+    """
+    from onnx import TensorProto, helper
+
+    before, after = sizes
+    longer = nodes.add("Cast", nodes.add("Greater", after, before), to=TensorProto.INT32)
+    grows = nodes.add("Cast", nodes.add("ReduceMax", longer, keepdims=0), to=TensorProto.BOOL)
+    branches = {}
+    for branch, used in (("then_branch", larger), ("else_branch", smaller)):
+        inner = _Nodes(f"{nodes.prefix}{branch}_")
+        result = _resize(inner, values, target, used)
+        info = helper.make_tensor_value_info(result, TensorProto.FLOAT, None)
+        branches[branch] = helper.make_graph(inner.nodes, branch, [], [info], inner.tensors)
+    return nodes.add("If", grows, **branches)
 
 
 def _resize(nodes: _Nodes, values: str, target: str, used: Filter) -> str:

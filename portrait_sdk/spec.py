@@ -33,7 +33,7 @@ Layout: TypeAlias = Literal["NCHW", "NHWC"]
 SizeRule: TypeAlias = Literal["fixed", "short-side", "long-side", "area", "native"]
 Rounding: TypeAlias = Literal["nearest", "up", "down"]
 Fit: TypeAlias = Literal["stretch", "letterbox"]
-Kernel: TypeAlias = Literal["nearest", "area", "bilinear", "bicubic", "lanczos4"]
+Kernel: TypeAlias = Literal["nearest", "area", "area-bicubic", "bilinear", "bicubic", "lanczos4"]
 Activation: TypeAlias = Literal["applied", "sigmoid", "softmax"]
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 Triple: TypeAlias = tuple[float, float, float]
@@ -45,13 +45,15 @@ class Filter:
 
     kernel: Kernel = "area"
     """``area`` averages the source pixels an output pixel covers when shrinking; when either axis
-    grows it is OpenCV's stand-in, a bilinear whose ramp is one *output* pixel wide."""
+    grows it is OpenCV's stand-in, a bilinear whose ramp is one *output* pixel wide, which leaves
+    steps in what is drawn larger. ``area-bicubic`` is ``bicubic`` there, else ``area``."""
     coefficient: float = -0.75
     """The bicubic's ``a`` (Keys 1981): -0.75 in OpenCV and torch, -0.5 in Pillow. Others
     ignore it."""
     antialias: bool = True
     """Widen the kernel when shrinking, as Pillow and torch's ``antialias=True`` do. OpenCV does
-    not. ``nearest`` and ``area`` ignore it."""
+    not. ``nearest`` and ``area`` ignore it; ``area-bicubic`` needs it where one axis grows and the
+    other shrinks."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -56,10 +56,10 @@ def evaluate(  # noqa: PLR0913 - keyword-only, each with a default
     """Score models side by side.
 
     Every picture is decoded once, at its own size, and every model mattes it in turn. Alpha is
-    scored at the truth's size; where that is not the picture's, it is resized bilinearly. A picture
-    that cannot be read, whose truth cannot, or that a model fails on counts for no model and is
-    among ``failures``. Frames of a clip go through recurrent models in order, states between them,
-    and get temporal metrics.
+    scored at the truth's size; where that is not the picture's, it is resized as `matte` does. A
+    picture that cannot be read, whose truth cannot, or that a model fails on counts for no model
+    and is among ``failures``. Frames of a clip go through recurrent models in order, states between
+    them, and get temporal metrics.
 
     Args:
         models: Registered names, files that describe themselves, or open models.

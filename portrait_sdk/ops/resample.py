@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 _LONGEST_KEPT = 1 << 16  # px
+_STEPS = 1 << 22
+_FEW = 64  # taps; of more, a step would be too much of each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,11 @@ def taps_for(
     if min(*source, *target) < 1:
         raise OptionError(f"resize: expected sizes of at least 1 pixel, got {source} to {target}")
     grows = target[0] > source[0] or target[1] > source[1]
-    kernel = "area-grown" if filter.kernel == "area" and grows else filter.kernel
+    kernel: str = filter.kernel
+    if kernel == "area" and grows:
+        kernel = "area-grown"
+    elif kernel == "area-bicubic":
+        kernel = "bicubic" if grows else "area"
     how = (kernel, filter.coefficient, filter.antialias)
     # Taps of a side beyond any camera's are made anew, not kept: they may take gigabytes.
     vertical = _axis if target[0] <= _LONGEST_KEPT else _axis.__wrapped__
@@ -136,6 +142,17 @@ def _area_grown(step: float, index: F64Array) -> tuple[F64Array, F64Array]:
     return first, np.stack((1 - part, part), axis=1)
 
 
+def _whole(weights: F64Array) -> F64Array:
+    """Weights in steps of 2**-22 that sum to 1 exactly, in whatever order they are added.
+
+    What is solid must not become 1 - 2**-24 by a resize; float32 holds every partial sum.
+    """
+    steps = np.rint(weights * _STEPS)
+    rows = np.arange(len(steps))
+    steps[rows, np.argmax(steps, axis=1)] += _STEPS - steps.sum(axis=1)
+    return steps / _STEPS
+
+
 def _folded(first: Any, weights: F64Array, source: int) -> Taps:  # noqa: ANN401 - int64 array
     """Fold taps that fall outside the source into its edge samples."""
     target, count = weights.shape
@@ -147,6 +164,8 @@ def _folded(first: Any, weights: F64Array, source: int) -> Taps:  # noqa: ANN401
         at = np.clip(first + j, 0, source - 1) - start
         np.add.at(folded, (rows, at), weights[:, j])
     start_i32 = np.ascontiguousarray(start, dtype=np.int32)
+    if kept <= _FEW:
+        folded = _whole(folded)
     weights_f32 = np.ascontiguousarray(folded, dtype=np.float32)
     start_i32.setflags(write=False)
     weights_f32.setflags(write=False)

@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 import pytest
 from conftest import native_spec
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Pillow
 
 from portrait_sdk.errors import ModelError
 from portrait_sdk.ops import postprocess
@@ -62,12 +65,45 @@ def test_values_that_are_not_numbers_are_refused(value: float) -> None:
         postprocess.network_alpha(np.full((1, 1, 4, 5), value, np.float32), spec_with(), (4, 5))
 
 
-def test_resizing_back_is_opencvs_bilinear_clamped(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(
+    ("size", "how"),
+    [
+        ((200, 311), Pillow.Resampling.BICUBIC),
+        ((31, 90), Pillow.Resampling.BICUBIC),
+        ((50, 30), Pillow.Resampling.BICUBIC),  # one side grows
+        ((31, 41), Pillow.Resampling.BILINEAR),
+        ((20, 17), Pillow.Resampling.BILINEAR),
+    ],
+)
+def test_resizing_back_is_pillows_bicubic_larger_and_bilinear_smaller(
+    rng: np.random.Generator, size: tuple[int, int], how: Pillow.Resampling
+) -> None:
     alpha = rng.uniform(-0.2, 1.2, (31, 41)).astype(np.float32)
     place = Letterbox(input=(31, 41), top=0, left=0, height=31, width=41)
-    got = postprocess.to_photo(alpha, place, (200, 311))
-    want = np.clip(cv2.resize(alpha, (311, 200), interpolation=cv2.INTER_LINEAR), 0, 1)
-    np.testing.assert_allclose(got, want, atol=2e-6)
+    got = postprocess.to_photo(alpha, place, size)
+    want = np.asarray(Pillow.fromarray(alpha).resize((size[1], size[0]), how))
+    rim = 2 + 2 * max(size[0] // 31, size[1] // 41)  # Pillow replicates no edge
+    inner = (slice(rim, -rim), slice(rim, -rim))
+    want = np.clip(want, 0, 1)
+    np.testing.assert_allclose(got[inner], want[inner], atol=1e-5)  # its taps are float32
+
+
+def test_an_edge_stays_steep_when_it_is_enlarged() -> None:
+    alpha = np.repeat(np.float32([[0, 0, 0, 1, 1, 1]]), 3, axis=0)
+    got = postprocess.resized(alpha, (12, 24))
+    bilinear = cv2.resize(alpha, (24, 12), interpolation=cv2.INTER_LINEAR)
+    assert np.minimum(got, 1 - got).sum() < 0.9 * np.minimum(bilinear, 1 - bilinear).sum()
+    assert got.min() == 0
+    assert got.max() == 1
+
+
+@given(
+    small=st.tuples(st.integers(1, 32), st.integers(1, 32)),
+    large=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+)
+def test_what_is_solid_stays_solid(small: tuple[int, int], large: tuple[int, int]) -> None:
+    """Weights that sum to 1 - 2**-24 would turn a solid person into a soft one."""
+    assert (postprocess.resized(np.ones(small, np.float32), large) == 1).all()
 
 
 def test_letterbox_is_undone() -> None:

@@ -45,9 +45,9 @@ def test_a_constant_alpha_stays_constant(
     alpha = np.full(small, value, np.float32)
     full = refine.guided(alpha, photo(seed, *large))
     np.testing.assert_array_equal(full, postprocess.resized(alpha, large))
-    np.testing.assert_allclose(full, value, rtol=0, atol=2e-7)  # the taps' rounding
-    if value == 0:
-        assert full.max() == 0
+    np.testing.assert_allclose(full, value, rtol=0, atol=5e-7)  # four taps' rounding, twice
+    if value in (0, 1):
+        assert (full == value).all()
 
 
 @given(
