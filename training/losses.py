@@ -98,6 +98,7 @@ def loss(
     semantic: Tensor,
     truth: Tensor,
     weight: Tensor,
+    street: Tensor,
     recipe: LossRecipe,
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum and its parts.
@@ -108,6 +109,7 @@ def loss(
         semantic: (N, 1, H/8, W/8) float32 logits of the coarse head.
         truth: (N, 1, H, W) in [0, 1].
         weight: (N,), how far each truth is to be trusted.
+        street: (N,) bool, whose truth is a street photo's.
         recipe: Weights of the terms.
 
     Returns:
@@ -126,12 +128,12 @@ def loss(
         "edge": edge(difference, truth),
         "semantic": coarse_bce.mean(dim=(1, 2, 3)),
     }
-    weights = {
+    weights: dict[str, float | Tensor] = {
         "l1": recipe.l1,
-        "bce": recipe.bce,
+        "bce": torch.where(street, recipe.street_bce, recipe.bce),
         "laplacian": recipe.laplacian,
         "gradient": recipe.gradient,
-        "slope": recipe.slope,
+        "slope": torch.where(street, recipe.street_slope, recipe.slope),
         "edge": recipe.edge,
         "semantic": recipe.semantic,
     }

@@ -148,18 +148,25 @@ def _contrasted(alpha: U8, factor: float) -> U8:
     return levels[alpha]
 
 
-def load(sources: Sequence[Source], recipe: DataRecipe, *, contrast: float = 1.0) -> list[Picture]:
-    """Decode ``sources`` into memory, none larger than the recipe's long side.
+def load(
+    sources: Sequence[Source],
+    recipe: DataRecipe,
+    *,
+    side: int | None = None,
+    contrast: float = 1.0,
+) -> list[Picture]:
+    """Decode ``sources`` into memory.
 
     Args:
         sources: Which photos.
         recipe: How large, and how far alphas are to be trusted.
+        side: None is larger than so many pixels; the recipe's ``long_side`` if not given.
         contrast: Of the alphas, about 0.5.
     """
 
     def one(source: Source) -> Picture:
         image, alpha = read_rgb(source.image), read_grey(source.alpha)
-        size = _within(image, recipe.long_side)
+        size = _within(image, side or recipe.long_side)
         alpha = _contrasted(alpha, contrast)
         trusted = source.mask is not None or source.name.startswith("us_officials/")
         return Picture(
@@ -271,7 +278,12 @@ def load_all(
             "CONTRIBUTING.md says where they come from"
         )
     return Loaded(
-        street=load(parts.street_train, recipe, contrast=recipe.street_contrast),
+        street=load(
+            parts.street_train,
+            recipe,
+            side=recipe.street_long_side,
+            contrast=recipe.street_contrast,
+        ),
         officials=load(parts.officials_train, recipe),
         objects=load_objects(objects, recipe) if objects and recipe.object_folders else [],
         photographs=load_photographs(photographs, recipe)

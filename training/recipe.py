@@ -20,6 +20,7 @@ class DataRecipe:
     wrong_alphas: tuple[str, ...]
     """Close-ups not to train on, names without endings."""
     long_side: int
+    street_long_side: int
     teacher_only_weight: float
     street_contrast: float
     """About 0.5, of street photos' alphas: the teacher's edges are wider than the photos'."""
@@ -96,8 +97,8 @@ class PlainRecipe:
 
     street: float
     composite: float
-    zoomed: float
     zoom: float
+    street_zoom: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +157,11 @@ class LossRecipe:
 
     l1: float
     bce: float
+    street_bce: float
     laplacian: float
     gradient: float
     slope: float
+    street_slope: float
     edge: float
     semantic: float
 

@@ -232,11 +232,13 @@ cv2.imwrite(str(file), ramp)
 try:
     have = pictures.load_all(parts, data, root / "objects", root / "photographs")
     (measured,) = pictures.load(parts.street_train[:1], data)
+    (small,) = pictures.load(parts.street_train[:1], data, side=columns // 2)
 finally:
     file.write_bytes(there)
 wanted = np.clip((ramp - 127.5) * 2 + 127.5, 0, 255)
 assert np.abs(have.street[0].alpha - wanted).max() <= 0.5
 assert np.array_equal(measured.alpha, ramp)
+assert max(small.alpha.shape) == columns // 2
 for source, picture in zip(parts.officials_train, have.officials, strict=True):
     assert np.array_equal(picture.alpha, pictures.read_grey(source.alpha))
 """
@@ -319,6 +321,25 @@ assert flat.grad.isfinite().all()
     run(code)
 
 
+def test_street_photos_have_weights_of_their_own_for_what_blurs() -> None:
+    code = """
+import dataclasses
+import torch
+from training import losses, recipe
+own = dataclasses.replace(recipe.load().loss, slope=3.0, street_slope=0.5, bce=0.2, street_bce=0.1)
+torch.manual_seed(0)
+truth, logits = torch.rand(2, 1, 64, 64), torch.randn(2, 1, 64, 64)
+semantic, whole = torch.randn(2, 1, 8, 8), torch.ones(2)
+def total(street):
+    return losses.loss(logits.sigmoid(), logits, semantic, truth, whole, torch.tensor(street), own)
+(close_ups, terms), (mixed, _), (street, _) = map(total, ([False] * 2, [False, True], [True] * 2))
+lighter = (3.0 - 0.5) * terms["slope"] + (0.2 - 0.1) * terms["bce"]
+assert abs(close_ups - street - lighter) < 1e-5
+assert street < mixed < close_ups
+"""
+    run(code)
+
+
 def test_a_close_up_left_out_must_be_there(pictures: Path) -> None:
     """A name mistyped would be trained on without a word."""
     code = f"""
@@ -345,7 +366,7 @@ except ValueError as error:
             "must be a multiple of checkpoint_every = 49",
         ),
         ("\nshare = 0.0 ", "\nshare = 2.0 ", "start: share = 2.0 must lie in 0 to 1"),
-        ("\nzoomed = ", "\nzooms = ", "plain: missing ['zoomed'], unknown ['zooms']"),
+        ("\nzoom = ", "\nzooms = ", "plain: missing ['zoom'], unknown ['zooms']"),
     ],
 )
 def test_a_wrong_recipe_is_named(tmp_path: Path, right: str, wrong: str, said: str) -> None:
@@ -597,13 +618,13 @@ from training import augment, pictures, recipe
 r = recipe.load()
 parts = pictures.split(Path({str(pictures)!r}), r.data)
 off = pictures.load(parts.officials_train[:1], r.data)
-own = dataclasses.replace(r.plain, composite=0, zoomed=0)
+own = dataclasses.replace(r.plain, composite=0)
 scenery = augment.Scenery(photos=off)
 augment._light = lambda image, rng: image
 mirrored = set()
 for seed in range(12):
     rng = np.random.default_rng(seed)
-    sample = augment.plain(off, scenery, 0, (96, 96), (r.augment, own), rng)
+    sample = augment.plain(off, scenery, 0, (96, 96), (r.augment, own), 1.0, rng)
     photo, alpha = off[0].image.astype(np.float32) / 255, off[0].alpha.astype(np.float32) / 255
     same = np.array_equal(sample.alpha, alpha) and np.allclose(sample.image, photo, atol=1e-6)
     turned = np.allclose(sample.image[:, ::-1], photo, atol=1e-6)
@@ -628,19 +649,18 @@ off = pictures.load(parts.officials_train[:1], r.data)
 photographs = pictures.load_photographs(Path({str(pictures)!r}) / "photographs", r.data)
 scenery = augment.Scenery(photos=off, photographs=photographs)
 background = dataclasses.replace(r.augment, procedural_background=0, photographs=1)
-own = dataclasses.replace(r.plain, composite=1, zoomed=0)
+own = dataclasses.replace(r.plain, composite=1)
 augment._light = lambda image, rng: image
 for seed, size in enumerate(((96, 96), (120, 96), (96, 72), (48, 48))):
     rng = np.random.default_rng(seed)
-    sample = augment.plain(off, scenery, 0, size, (background, own), rng)
+    sample = augment.plain(off, scenery, 0, size, (background, own), 1.0, rng)
     assert sample.image.shape == (*size, 3) and sample.alpha.shape == size
     assert sample.image.dtype == sample.alpha.dtype == np.float32
     person, behind = sample.image[sample.alpha == 1], sample.image[sample.alpha == 0]
     assert behind[:, 0].min() > 0.35 and behind[:, 1:].max() < 0.02  # red, as all photographs are
     assert np.quantile(person[:, 1], 0.02) > 0.3  # drawn in (160, 90, 40) and a quarter of noise
-larger = dataclasses.replace(own, zoomed=1, zoom=1.25)
 share = [
-    augment.plain(off, scenery, 0, (96, 96), (background, larger), np.random.default_rng(s))
+    augment.plain(off, scenery, 0, (96, 96), (background, own), 1.25, np.random.default_rng(s))
     .alpha.mean()
     for s in range(8)
 ]
@@ -667,7 +687,9 @@ for kind in ("plain", "make"):
         return made(people, *rest)
     setattr(augment, kind, note)
 for step in range(40):
-    loop.make_batch(r, have, step)
+    seen = len(asked)
+    batch = loop.make_batch(r, have, step)
+    assert batch.street.tolist() == [not close_up for _, close_up in asked[seen:]]
 assert {{people for kind, people in asked if kind == "plain"}} == {close_ups}
 assert {{people for kind, people in asked if kind == "make"}} == {{True, False}}
 """
