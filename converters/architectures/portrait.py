@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from portrait_sdk.spec import InputSpec, OutputSpec, SizePolicy
+from portrait_sdk.spec import Filter, InputSpec, OutputSpec, SizePolicy
 
 from ._base import Architecture, Profile
 
@@ -451,7 +451,12 @@ ARCHITECTURES = (
                     name="image",
                     mean=(127 / 255, 127 / 255, 127 / 255),
                     std=(128 / 255, 128 / 255, 128 / 255),
-                    size=SizePolicy(rule="long-side", side=640, multiple=STRIDE),
+                    size=SizePolicy(
+                        rule="long-side",
+                        side=640,
+                        multiple=STRIDE,
+                        filter=Filter(kernel="area-bicubic", coefficient=-0.5),
+                    ),
                 ),
                 half_storage=True,
             ),
