@@ -23,7 +23,7 @@ from portrait_sdk import doctor
 from portrait_sdk.api import load
 from portrait_sdk.errors import OptionError
 from portrait_sdk.media import encode_image, load_image
-from portrait_sdk.ops import compositing, foreground, postprocess, preprocess, threads
+from portrait_sdk.ops import compositing, foreground, postprocess, preprocess, resample, threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -269,8 +269,10 @@ def _stages(image: Image, alpha: AlphaF32, matting: Matting) -> Iterator[Stage]:
     scale, offset = preprocess.affine(spec.input)
     peers = {}
     plain = spec.input.layout == "NCHW" and spec.input.color == "RGB" and not place.padded
-    smaller = size[0] <= place.height and size[1] <= place.width  # the photo
-    if plain and not smaller and spec.input.size.filter.kernel in ("area", "area-bicubic"):
+    seen_at = place.height, place.width
+    kernel = spec.input.size.filter.kernel
+    shrinks = not resample.grows(size, seen_at)
+    if plain and (kernel == "area" or (kernel == "area-bicubic" and shrinks)):
 
         def by_opencv() -> np.ndarray[Any, Any]:
             seen = cv2.resize(image, (place.width, place.height), interpolation=cv2.INTER_AREA)
@@ -291,7 +293,7 @@ def _stages(image: Image, alpha: AlphaF32, matting: Matting) -> Iterator[Stage]:
 
     def back_by_opencv() -> np.ndarray[Any, Any]:
         inner = net[place.rows, place.columns]
-        how = cv2.INTER_LINEAR if smaller else cv2.INTER_CUBIC
+        how = cv2.INTER_CUBIC if resample.grows(seen_at, size) else cv2.INTER_LINEAR
         wide = cv2.resize(inner, (size[1], size[0]), interpolation=how)
         return np.asarray(np.clip(wide, 0, 1))
 

@@ -267,19 +267,17 @@ def make_batch(
     samples, kinds = [], []
     for slot in range(shape.batch):
         own = np.random.default_rng([recipe.seed, step, slot])
-        if shape.plain:
-            street = own.random() < recipe.plain.street
-            people = have.street if street else have.officials
-            kinds.append(street)
-            zoom = recipe.plain.street_zoom if street else recipe.plain.zoom
-            first, both = int(own.integers(len(people))), (recipe.augment, recipe.plain)
-            samples.append(augment.plain(people, scenery, first, shape.size, both, zoom, own))
-            continue
-        street = own.random() >= recipe.data.officials_share
+        draw = own.random()
+        street = draw < recipe.plain.street if shape.plain else draw >= recipe.data.officials_share
         people = have.street if street else have.officials
-        kinds.append(street)
         first = int(own.integers(len(people)))
-        samples.append(augment.make(people, scenery, first, shape.size, recipe.augment, own))
+        kinds.append(street)
+        if shape.plain:
+            both = recipe.augment, recipe.plain
+            zoom = recipe.plain.street_zoom if street else recipe.plain.zoom
+            samples.append(augment.plain(people, scenery, first, shape.size, both, zoom, own))
+        else:
+            samples.append(augment.make(people, scenery, first, shape.size, recipe.augment, own))
     image = np.stack([s.image for s in samples]).transpose(0, 3, 1, 2)
     return Batch(
         image=torch.from_numpy(np.ascontiguousarray(image)),

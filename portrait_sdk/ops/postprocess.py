@@ -77,8 +77,7 @@ def taps_back(source: tuple[int, ...], target: tuple[int, ...]) -> tuple[Taps, T
     Source:
         Keys, "Cubic convolution interpolation for digital image processing", 1981; a = -0.5.
     """
-    grows = target[0] > source[0] or target[1] > source[1]
-    how = LARGER if grows else SMALLER
+    how = LARGER if resample.grows(source, target) else SMALLER
     return resample.taps_for((source[0], source[1]), (target[0], target[1]), how)
 
 

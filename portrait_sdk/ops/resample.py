@@ -60,6 +60,11 @@ def _lanczos4(x: F64Array) -> F64Array:
     return np.where(np.abs(x) < 4, np.sinc(x) * np.sinc(x / 4), 0.0)  # noqa: PLR2004 - likewise
 
 
+def grows(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether either side becomes longer; sizes are heights and widths."""
+    return target[0] > source[0] or target[1] > source[1]
+
+
 def taps_for(
     source: tuple[int, int],
     target: tuple[int, int],
@@ -84,12 +89,11 @@ def taps_for(
     """
     if min(*source, *target) < 1:
         raise OptionError(f"resize: expected sizes of at least 1 pixel, got {source} to {target}")
-    grows = target[0] > source[0] or target[1] > source[1]
     kernel: str = filter.kernel
-    if kernel == "area" and grows:
+    if kernel == "area" and grows(source, target):
         kernel = "area-grown"
     elif kernel == "area-bicubic":
-        kernel = "bicubic" if grows else "area"
+        kernel = "bicubic" if grows(source, target) else "area"
     how = (kernel, filter.coefficient, filter.antialias)
     # Taps of a side beyond any camera's are made anew, not kept: they may take gigabytes.
     vertical = _axis if target[0] <= _LONGEST_KEPT else _axis.__wrapped__
