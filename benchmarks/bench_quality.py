@@ -10,6 +10,8 @@ from the seed there:
 - *mixed*: one to five people, near and far, over photographs without people; MAD and IoU. Composed
   by what composes training's pictures, which favours a model trained on them.
 - *poor*: photos of ccp's list, grey, dark, blurred, as JPEG of quality 30, turned as EXIF says.
+- *moved*: by how much that list's masks lie right of and below alpha, median, and the IoU of alpha
+  moved by it: what the masks' own place costs every model.
 - *people*: the close-ups as they are, by how much fine hair they show (thirds, by the share of soft
   alpha around the head), and all of them with whatever has the colour of skin made darker; MAD. Too
   few of them have dark skin for a figure of its own, so the same pictures are compared.
@@ -55,6 +57,7 @@ _EMPTY_SIDE = 1600
 _CLOSEUPS = 0.3  # of the mixed composites begin with a close-up
 _ORIENTATION, _TURNED_LEFT = 0x0112, 6
 _CLEAR, _SOLID = 12, 243  # of 8-bit alpha: below and above, not soft
+_NEAR = 0.25  # alphas that differ by more do not by where an edge lies
 _DARKER = (0.30, 0.24, 0.20)  # of the light, as dark skin reflects beside light skin
 
 
@@ -180,6 +183,35 @@ def _score_whole(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> d
     return {"mad": float(np.mean(mads)), "iou": float(np.mean(ious))}
 
 
+def displacement(alpha: AlphaF32, truth: AlphaF32) -> tuple[float, float]:
+    """How far right of and below ``alpha`` ``truth`` lies, in pixels.
+
+    Source:
+        Lucas & Kanade, "An Iterative Image Registration Technique", IJCAI 1981: least squares over
+        gradients, where the two differ little.
+    """
+    own, wanted = (cv2.GaussianBlur(a, (0, 0), 2.0).astype(np.float64) for a in (alpha, truth))
+    near = np.abs(wanted - own) < _NEAR
+    down, right = (g[near] for g in np.gradient(own))
+    slopes = np.stack([right, down], axis=1)
+    (x, y), *_ = np.linalg.lstsq(slopes, -(wanted - own)[near], rcond=None)
+    return float(x), float(y)
+
+
+def _score_moved(matting: Matting, photos: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
+    alphas = [_alpha(matting, image) for image, _ in photos]
+    truths = [truth for _, truth in photos]
+    found = [displacement(*pair) for pair in zip(alphas, truths, strict=True)]
+    x, y = (float(np.median(each)) for each in zip(*found, strict=True))
+    matrix = np.array([[1, 0, x], [0, 1, y]], np.float64)
+    ious = []
+    for alpha, truth in zip(alphas, truths, strict=True):
+        size = (alpha.shape[1], alpha.shape[0])
+        moved = cv2.warpAffine(alpha, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+        ious.append(metrics.iou(np.asarray(moved, np.float32), truth))
+    return {"right": x, "below": y, "iou": float(np.mean(ious))}
+
+
 def _score_empty(matting: Matting, scenes: Mapping[str, Sequence[Image]]) -> dict[str, float]:
     found: dict[str, float] = {}
     every: list[float] = []
@@ -272,6 +304,7 @@ def main() -> None:
                 kind: _score_whole(matting, [(change(image), truth) for image, truth in photos])
                 for kind, change in POOR.items()
             }
+            row["moved"] = _score_moved(matting, photos)
             rows[matting.spec.name] = row
         print(path.stem, row)
     counts = {

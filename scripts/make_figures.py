@@ -1,4 +1,4 @@
-"""Makes the pictures of README and docs from the sample photos and the embedded model."""
+"""Makes the pictures of README and docs from the sample photos and the embedded models."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def shrink(image: np.ndarray, height: int) -> np.ndarray:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
 
 
+def sheet(matting: portrait_sdk.Matting, photos: list[Path]) -> np.ndarray:
+    """A strip of each photo, small, one below the other."""
+    rows = [shrink(strip(matting, photo), _THUMB_HEIGHT) for photo in photos]
+    width = max(row.shape[1] for row in rows)
+    return np.vstack([np.pad(r, ((0, 4), (0, width - r.shape[1]), (0, 0))) for r in rows])
+
+
 def composites(matting: portrait_sdk.Matting) -> np.ndarray:
     """A contact sheet of the sample portrait over other pictures, as `compose` makes it."""
     nobody = ("chelsea", "coffee", "rocket")
@@ -55,16 +62,14 @@ def composites(matting: portrait_sdk.Matting) -> np.ndarray:
 def main() -> None:
     """Write every figure of README and docs, into docs/images."""
     matting = portrait_sdk.load(provider="cpu")
-    astronaut = strip(matting, ROOT / "samples/portraits/astronaut.jpg")
-    portrait_sdk.save_image(astronaut, IMAGES / "astronaut.jpg", quality=88)
-    rows = []
-    for name in OTHERS:
-        row = shrink(strip(matting, ROOT / f"tests/data/pictures/{name}.jpg"), _THUMB_HEIGHT)
-        rows.append(row)
-    width = max(row.shape[1] for row in rows)
-    padded = [np.pad(r, ((0, 4), (0, width - r.shape[1]), (0, 0))) for r in rows]
-    portrait_sdk.save_image(np.vstack(padded), IMAGES / "others.jpg", quality=85)
+    astronaut = ROOT / "samples/portraits/astronaut.jpg"
+    others = [ROOT / f"tests/data/pictures/{name}.jpg" for name in OTHERS]
+    portrait_sdk.save_image(strip(matting, astronaut), IMAGES / "astronaut.jpg", quality=88)
+    portrait_sdk.save_image(sheet(matting, others), IMAGES / "others.jpg", quality=85)
     portrait_sdk.save_image(composites(matting), IMAGES / "composites.jpg", quality=85)
+    with portrait_sdk.load("portrait-m", provider="cpu") as larger:
+        found = sheet(larger, [astronaut, *others])
+    portrait_sdk.save_image(found, IMAGES / "portrait-m.jpg", quality=85)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Every function takes the generator it draws from, so that a sample is a function
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _SMALLEST, _LARGEST = 0.12, 0.9  # things relative to the frame, beside people
 _FILLS_FRAME = 1.6  # the largest without people
+_MOST = 0.6  # of a photograph's fitting frame, at least
 _BEYOND = (-0.5, 0.6)  # how far the frame's side is left of a passer-by's middle, in half widths
 _TOUCHES = 0.02  # of an edge's pixels are the person's: the photo cuts them off there
 
@@ -82,8 +83,13 @@ def make(
     """
     picture = people[first]
     if rng.random() < recipe.empty:
-        image = background(scenery, size, recipe, rng)
-        if rng.random() < recipe.empty_objects:
+        # Nothing is drawn where none is shown whole: held-out scenes stay as they are.
+        whole = recipe.empty_photograph and rng.random() < recipe.empty_photograph
+        if whole:
+            image = _nearly_whole(scenery.photographs, size, recipe, rng)
+        else:
+            image = background(scenery, size, recipe, rng)
+        if not whole and rng.random() < recipe.empty_objects:
             if rng.random() < recipe.close_up:  # the thing is in focus, what lies behind is not
                 image = _out_of_focus(image, rng)
             image = with_objects(image, scenery, recipe, rng, largest=_FILLS_FRAME)
@@ -235,6 +241,14 @@ def background(scenery: Scenery, size: tuple[int, int], recipe: AugmentRecipe, r
     if rng.random() < 0.35:
         clean = np.asarray(cv2.GaussianBlur(clean, (0, 0), rng.uniform(0.5, 6)), np.float32)
     return clean
+
+
+def _nearly_whole(
+    photographs: Sequence[Picture], size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
+) -> F32:
+    """One of the photographs, most of it: an animal there is seen as it would be in a photo."""
+    picture = photographs[int(rng.integers(len(photographs)))]
+    return crop(picture, size, replace(recipe, min_crop=_MOST), rng)[0]
 
 
 def _out_of_focus(image: F32, rng: Rng) -> F32:

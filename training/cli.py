@@ -38,7 +38,7 @@ def _said_in_one_line() -> Iterator[None]:
 
 @click.group()
 def main() -> None:
-    """Train the default model."""
+    """Train this package's models."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
 
@@ -112,7 +112,7 @@ def curves(*, folder: Path) -> None:
     "sides",
     type=int,
     multiple=True,
-    help="Sides to try, roots of areas; several allowed.",
+    help="Sides to try, as the recipe's rule means them; several allowed.  [default: the recipe's]",
 )
 def select(*, data: Path, checkpoint: Path, recipe_path: Path, sides: tuple[int, ...]) -> None:
     """Score a checkpoint on the held-out pictures at several input sizes (never on validation)."""

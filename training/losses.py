@@ -82,14 +82,18 @@ def slope(alpha: Tensor, truth: Tensor) -> Tensor:
     return (own - wanted).square().mean(dim=(1, 2, 3))
 
 
-def edge(difference: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute error within 4 pixels of where the truth is neither 0 nor 1, → (N,).
+def band(truth: Tensor) -> Tensor:
+    """1 within 4 pixels of where the truth is neither 0 nor 1, else 0; (N, 1, H, W)."""
+    soft = ((truth > _CLEAR) & (truth < 1 - _CLEAR)).to(truth.dtype)
+    return functional.max_pool2d(soft, 2 * _BAND_PX + 1, stride=1, padding=_BAND_PX)
+
+
+def edge(difference: Tensor, near: Tensor) -> Tensor:
+    """Mean absolute error in the :func:`band` ``near``, (N, 1, H, W) each → (N,).
 
     A mean over the whole picture hardly sees its edges, which are a twentieth of it.
     """
-    soft = ((truth > _CLEAR) & (truth < 1 - _CLEAR)).to(truth.dtype)
-    band = functional.max_pool2d(soft, 2 * _BAND_PX + 1, stride=1, padding=_BAND_PX)
-    return (difference.abs() * band).sum(dim=(1, 2, 3)) / (band.sum(dim=(1, 2, 3)) + 1.0)
+    return (difference.abs() * near).sum(dim=(1, 2, 3)) / (near.sum(dim=(1, 2, 3)) + 1.0)
 
 
 def loss(
@@ -115,9 +119,13 @@ def loss(
     Returns:
         The scalar to minimise, and each unweighted term's mean for the log.
     """
-    difference = alpha - truth
+    difference, edges = alpha - truth, band(truth)
     bce = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     coarse = functional.avg_pool2d(truth, truth.shape[-1] // semantic.shape[-1])
+    # Where somebody or nobody is for sure, a street photo's truth is not guessed; and a sure error,
+    # at the sigmoid's flat end, teaches nothing else.
+    guessed = torch.where(edges > 0, recipe.street_bce, recipe.street_sure_bce)
+    weighted = bce * torch.where(street[:, None, None, None], guessed, recipe.bce)
     coarse_bce = functional.binary_cross_entropy_with_logits(semantic, coarse, reduction="none")
     terms = {
         "l1": difference.abs().mean(dim=(1, 2, 3)),
@@ -125,17 +133,17 @@ def loss(
         "laplacian": laplacian(difference),
         "gradient": gradient(difference),
         "slope": slope(alpha, truth),
-        "edge": edge(difference, truth),
+        "edge": edge(difference, edges),
         "semantic": coarse_bce.mean(dim=(1, 2, 3)),
     }
     weights: dict[str, float | Tensor] = {
         "l1": recipe.l1,
-        "bce": torch.where(street, recipe.street_bce, recipe.bce),
         "laplacian": recipe.laplacian,
         "gradient": recipe.gradient,
         "slope": torch.where(street, recipe.street_slope, recipe.slope),
         "edge": recipe.edge,
         "semantic": recipe.semantic,
     }
-    total = sum((weights[name] * term for name, term in terms.items()), start=logits.new_zeros(()))
+    total = weighted.mean(dim=(1, 2, 3))
+    total = total + sum(weight * terms[name] for name, weight in weights.items())
     return (total * weight).mean(), {n: float(t.detach().mean()) for n, t in terms.items()}

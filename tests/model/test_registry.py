@@ -49,6 +49,15 @@ def test_default_model_is_embedded_and_free_to_use():
     assert registry.resolve(None).name == "portrait-s.onnx"
 
 
+def test_portrait_m_is_in_the_package_and_the_file_that_the_registry_names():
+    larger = registry.find("portrait-m")
+    path = registry.resolve("portrait-m")
+    assert path.name == larger.embedded == "portrait-m.onnx"
+    assert (larger.license, larger.use_limits, larger.default) == ("Apache-2.0", "", False)
+    assert larger.size_bytes == path.stat().st_size <= 25_000_000
+    assert larger.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_mindspore_shm_is_published_with_its_limits():
     shm = registry.find("shm-mindspore")
     assert shm.sha256 == SHM_HASH
@@ -113,6 +122,10 @@ def test_parse_refuses_what_it_does_not_understand(text, message):
         ({"url": None}, r"tiny: expected either embedded or url"),
         ({"url": "file:///tiny"}, r"tiny: url: expected https://, got 'file:///tiny'"),
         ({"sha256": None}, r"tiny: sha256: expected 64 .* got None"),
+        (
+            {"url": None, "embedded": "t.onnx", "sha256": "f"},
+            r"tiny: sha256: expected 64 .* got 'f'",
+        ),
         ({"sha256": 64 * "Z"}, r"tiny: sha256: expected 64 "),
         ({"size_bytes": 0}, r"tiny: size_bytes: expected at least 1, got 0"),
     ],
@@ -243,8 +256,9 @@ def test_list_shows_name_licence_limits_and_place():
     assert lines[0].split("  ")[0] == "NAME"
     assert lines[1].startswith("portrait-s (default)  ")
     assert "  Apache-2.0  embedded" in lines[1]
-    assert lines[2].split(maxsplit=1)[0] == "shm-mindspore"
-    assert "not fetched  research and education only" in lines[2]
+    assert lines[2].split(maxsplit=1)[0] == "portrait-m"
+    assert lines[3].split(maxsplit=1)[0] == "shm-mindspore"
+    assert "not fetched  research and education only" in lines[3]
 
 
 def test_list_as_json_is_the_registry_and_places():

