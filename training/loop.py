@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from converters import architectures
+from converters.architectures import portrait
 from converters.architectures.portrait import PortraitNet
 from portrait_sdk.evaluation import metrics
 from portrait_sdk.ops.geometry import place
@@ -61,7 +62,15 @@ def imagenet_weights(variant: str) -> dict[str, torch.Tensor]:
 
 
 def _build(recipe: Recipe) -> PortraitNet:
-    net = architectures.find(recipe.architecture).build()
+    """The recipe's network, untrained.
+
+    Raises:
+        ValueError: It is not one of this project's own.
+    """
+    own = {one.name: one for one in portrait.ARCHITECTURES}
+    if recipe.architecture not in own:
+        raise ValueError(f"architecture: expected {' or '.join(own)}, got {recipe.architecture!r}")
+    net = own[recipe.architecture].build()
     assert isinstance(net, PortraitNet)
     return net
 
@@ -74,7 +83,7 @@ def _start(net: PortraitNet, recipe: Recipe) -> None:
     """
     start = recipe.start
     if net.scene is not None:
-        net.scene.load_imagenet(imagenet_weights("lite2"))
+        net.scene.load_imagenet(imagenet_weights(net.scene.variant))
     if start.weights == "imagenet":
         net.encoder.load_imagenet(imagenet_weights("lite0"))
         return

@@ -411,6 +411,7 @@ class Scene(nn.Module):
 
     def __init__(self, variant: str) -> None:
         super().__init__()
+        self.variant = variant
         self.encoder = Encoder(variant)
         self.last = ConvNorm(
             nn.Conv2d(self.encoder.widths[-1], 1280, 1, bias=False),

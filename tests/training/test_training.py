@@ -959,6 +959,22 @@ torch.save(trainer.start, {str(tmp_path / "start.pt")!r})
     assert torch.equal(seventh["encoder.stem.0.weight"].float(), end["encoder.stem.0.weight"])
 
 
+def test_an_architecture_of_somebody_else_is_not_trained(tmp_path: Path) -> None:
+    recipe = tmp_path / "other.toml"
+    base = CHECKOUT / "training/recipe.toml"
+    recipe.write_text(f'based_on = {str(base)!r}\narchitecture = "u2netp"\n')
+    code = f"""
+from pathlib import Path
+import torch
+from training import loop, recipe
+try:
+    loop.Trainer(recipe.load(Path({str(recipe)!r})), torch.device("cpu"))
+except ValueError as error:
+    print(error)
+"""
+    assert run(code) == "architecture: expected portrait or portrait-scene, got 'u2netp'\n"
+
+
 def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
     text = (CHECKOUT / "training/recipe.toml").read_text("utf-8")
     recipe = tmp_path / "tail.toml"
