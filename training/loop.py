@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import torch
 
-from converters import architectures
 from converters.architectures import portrait
 from converters.architectures.portrait import PortraitNet
 from portrait_sdk.evaluation import metrics
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from converters.architectures._base import Architecture
     from training.recipe import Recipe
 
 _log = logging.getLogger("training")
@@ -61,8 +61,8 @@ def imagenet_weights(variant: str) -> dict[str, torch.Tensor]:
     return state
 
 
-def _build(recipe: Recipe) -> PortraitNet:
-    """The recipe's network, untrained.
+def _architecture(recipe: Recipe) -> Architecture:
+    """The recipe's.
 
     Raises:
         ValueError: It is not one of this project's own.
@@ -70,7 +70,11 @@ def _build(recipe: Recipe) -> PortraitNet:
     own = {one.name: one for one in portrait.ARCHITECTURES}
     if recipe.architecture not in own:
         raise ValueError(f"architecture: expected {' or '.join(own)}, got {recipe.architecture!r}")
-    net = own[recipe.architecture].build()
+    return own[recipe.architecture]
+
+
+def _build(architecture: Architecture) -> PortraitNet:
+    net = architecture.build()
     assert isinstance(net, PortraitNet)
     return net
 
@@ -127,10 +131,11 @@ class Trainer:
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
-        self.net = _build(recipe)
+        architecture = _architecture(recipe)
+        self.net = _build(architecture)
         _start(self.net, recipe)
         self.net.to(device, memory_format=torch.channels_last)
-        self.average = _build(recipe).to(device, memory_format=torch.channels_last)
+        self.average = _build(architecture).to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.net.state_dict())
         self.average.eval()
         self.start = {name: value.clone() for name, value in self.net.state_dict().items()}
@@ -157,7 +162,7 @@ class Trainer:
         self.policy = SizePolicy(
             rule=recipe.model.rule,
             side=recipe.model.side,
-            multiple=architectures.find(recipe.architecture).stride,
+            multiple=architecture.stride,
         )
         self.mean = torch.tensor(recipe.model.mean, device=device).view(1, 3, 1, 1)
         self.std = torch.tensor(recipe.model.std, device=device).view(1, 3, 1, 1)

@@ -444,14 +444,18 @@ class Scene(nn.Module):
             RuntimeError: A key is missing or has another shape.
         """
         self.encoder.load_imagenet(state)
-        last = {"0.weight": state["_conv_head.weight"]}
-        last |= {
-            f"1.{leaf}": state[f"_bn1.{leaf}"]
-            for leaf in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-        }
-        self.last.load_state_dict(last)
+        norm = {f"1.{leaf}": state[f"_bn1.{leaf}"] for leaf in self.last[1].state_dict()}
+        self.last.load_state_dict({"0.weight": state["_conv_head.weight"], **norm})
         weight = state["_fc.weight"][..., None, None]
         self.classes.load_state_dict({"weight": weight, "bias": state["_fc.bias"]})
+
+
+def _gated_context(inputs: int, outputs: int) -> tuple[ConvNorm, nn.Sequential]:
+    """What the deepest features become, and what their mean over the photo lets through."""
+    context = ConvNorm(
+        nn.Conv2d(inputs, outputs, 1, bias=False), _norm(outputs), nn.ReLU(inplace=True)
+    )
+    return context, nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.Sigmoid())
 
 
 def _nothing(inputs: int, outputs: int) -> nn.Conv2d:
@@ -473,12 +477,7 @@ class Around(nn.Module):
     def __init__(self, scene: tuple[int, ...], widths: DecoderWidths) -> None:
         super().__init__()
         s8, s16, s32, s64 = scene
-        self.context = ConvNorm(
-            nn.Conv2d(s64, widths.context, 1, bias=False),
-            _norm(widths.context),
-            nn.ReLU(inplace=True),
-        )
-        self.gate = nn.Sequential(nn.Conv2d(s64, widths.context, 1), nn.Sigmoid())
+        self.context, self.gate = _gated_context(s64, widths.context)
         self.fuse32 = Fuse(widths.context, s32, widths.stride16)
         self.fuse16 = Fuse(widths.stride16, s16, widths.stride8)
         self.fuse8 = Fuse(widths.stride8, s8, widths.stride4)
@@ -519,10 +518,7 @@ class PortraitNet(nn.Module):
         w = widths or DecoderWidths()
         self.encoder = Encoder(encoder)
         s2, s4, s8, s16, s32 = self.encoder.widths
-        self.context = ConvNorm(
-            nn.Conv2d(s32, w.context, 1, bias=False), _norm(w.context), nn.ReLU(inplace=True)
-        )
-        self.gate = nn.Sequential(nn.Conv2d(s32, w.context, 1), nn.Sigmoid())
+        self.context, self.gate = _gated_context(s32, w.context)
         self.fuse16 = Fuse(w.context, s16, w.stride16)
         self.fuse8 = Fuse(w.stride16, s8, w.stride8)
         self.fuse4 = Fuse(w.stride8, s4, w.stride4)
@@ -546,21 +542,19 @@ class PortraitNet(nn.Module):
         s2, s4, s8, s16, s32 = self.encoder(image)
         pooled = s32.mean(dim=(2, 3), keepdim=True)
         x = self.context(s32) * self.gate(pooled)
+        of_logits = None
         if self.scene is None or self.around is None:
             x8 = self.fuse8(self.fuse16(x, s16), s8)
-            logits = self._drawn(x8, s4, s2, image)
         else:
             of32, of16, of8, of_logits = self.around(self.scene(image))
             x8 = self.fuse8(self.fuse16(x + of32, s16) + of16, s8) + of8
-            logits = self._drawn(x8, s4, s2, image) + of_logits
+        logits = self.head(self.fuse2(self.fuse4(x8, s4), s2), image)
+        if of_logits is not None:
+            logits = logits + of_logits
         if self.training:
             return logits, self.semantic(x8)
         alpha: Tensor = self.snap(image, torch.sigmoid(logits))
         return alpha
-
-    def _drawn(self, x8: Tensor, s4: Tensor, s2: Tensor, image: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.fuse2(self.fuse4(x8, s4), s2), image)
-        return logits
 
 
 def _finished(raw: tuple[Tensor, ...]) -> Tensor:

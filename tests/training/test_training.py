@@ -29,6 +29,19 @@ def run(code: str) -> str:
     return result.stdout
 
 
+def refusal(recipe: Path) -> str:
+    """What a trainer says of a recipe that it does not take."""
+    return run(f"""
+from pathlib import Path
+import torch
+from training import loop, recipe
+try:
+    loop.Trainer(recipe.load(Path({str(recipe)!r})), torch.device("cpu"))
+except ValueError as error:
+    print(error)
+""")
+
+
 def loaded(pictures: Path, short_recipe: Path) -> str:
     """Code after which ``r`` is the recipe and ``have`` what is trained on."""
     return f"""
@@ -963,16 +976,7 @@ def test_an_architecture_of_somebody_else_is_not_trained(tmp_path: Path) -> None
     recipe = tmp_path / "other.toml"
     base = CHECKOUT / "training/recipe.toml"
     recipe.write_text(f'based_on = {str(base)!r}\narchitecture = "u2netp"\n')
-    code = f"""
-from pathlib import Path
-import torch
-from training import loop, recipe
-try:
-    loop.Trainer(recipe.load(Path({str(recipe)!r})), torch.device("cpu"))
-except ValueError as error:
-    print(error)
-"""
-    assert run(code) == "architecture: expected portrait or portrait-scene, got 'u2netp'\n"
+    assert refusal(recipe) == "architecture: expected portrait or portrait-scene, got 'u2netp'\n"
 
 
 def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -980,16 +984,7 @@ def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
     recipe = tmp_path / "tail.toml"
     assert "\ntrained = [" in text
     recipe.write_text(text.replace("\ntrained = [", '\ntrained = ["tail", '))
-    code = f"""
-from pathlib import Path
-import torch
-from training import loop, recipe
-try:
-    loop.Trainer(recipe.load(Path({str(recipe)!r})), torch.device("cpu"))
-except ValueError as error:
-    print(error)
-"""
-    assert run(code) == (
+    assert refusal(recipe) == (
         "start: trained names tail; the network has encoder, context, gate, fuse16, fuse8, fuse4, "
         "fuse2, head, semantic, snap\n"
     )
@@ -1000,16 +995,7 @@ def test_a_start_that_is_another_file_is_refused(tmp_path: Path) -> None:
     head, _, rest = text.partition('sha256 = "')
     other = tmp_path / "other.toml"
     other.write_text(f'{head}sha256 = "{"0" * 64}{rest[64:]}')
-    code = f"""
-from pathlib import Path
-import torch
-from training import loop, recipe
-try:
-    loop.Trainer(recipe.load(Path({str(other)!r})), torch.device("cpu"))
-except ValueError as error:
-    print(error)
-"""
-    assert f"the recipe expects {'0' * 64}" in run(code)
+    assert f"the recipe expects {'0' * 64}" in refusal(other)
 
 
 def test_fast_depthwise_gradients_are_autograds_own() -> None:
