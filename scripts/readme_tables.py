@@ -243,6 +243,14 @@ def quality() -> str:
         row(f"groups, near and far, {counts['mixed']} composites: MAD", "mixed", "mad"),
         row("groups: IoU at 0.5", "mixed", "iou"),
         *(
+            row(what, "elsewhere", name, digits)
+            for what, name, digits in (
+                (f"{counts['elsewhere']} photos of people from elsewhere: MAD", "mad", 4),
+                ("photos from elsewhere: IoU at 0.5", "iou", 4),
+                ("photos from elsewhere: so many with an IoU below 0.8", "lost", 0),
+            )
+        ),
+        *(
             f"| {counts['poor']} street photos, {kind}: MAD | "
             + " | ".join(f"{found['poor'][kind]['mad']:.4f}" for found in models.values())
             + " |"

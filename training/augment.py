@@ -97,10 +97,22 @@ def make(
     elif rng.random() < recipe.composite:
         sample = _composed(scenery, picture, size, recipe, rng)
     else:
-        image, alpha = crop(picture, size, recipe, rng)
+        headless = _happens(recipe.headless, rng)
+        image, alpha = crop(picture, size, recipe, rng, headless=headless)
+        if _happens(recipe.patched, rng):
+            image = _patched(image, alpha, scenery, recipe, rng)
         sample = Sample(image=image, alpha=alpha, weight=picture.weight)
-    image = camera(sample.image, recipe, rng)
-    return _either_way_round(image, sample.alpha, sample.weight, rng)
+    image, alpha = sample.image, sample.alpha
+    if _happens(recipe.bent, rng):
+        image, alpha = _bent(image, alpha, rng)
+    if _happens(recipe.strange_light, rng):
+        image = _strange_light(image, rng)
+    return _either_way_round(camera(image, recipe, rng), alpha, sample.weight, rng)
+
+
+def _happens(chance: float, rng: Rng) -> bool:
+    """Nothing is drawn where it never does: held-out composites, made without, stay as they are."""
+    return bool(chance and rng.random() < chance)
 
 
 def _either_way_round(image: F32, alpha: F32, weight: float, rng: Rng) -> Sample:
@@ -159,9 +171,22 @@ def _warp(array: Any, matrix: F32, size: tuple[int, int], border: int) -> F32:  
 
 
 def crop(
-    picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
+    picture: Picture,
+    size: tuple[int, int],
+    recipe: AugmentRecipe,
+    rng: Rng,
+    *,
+    headless: bool = False,
 ) -> tuple[F32, F32]:
-    """A crop of the photo as it is, with at least a part of the person in most draws."""
+    """A crop of the photo as it is, with at least a part of the person in most draws.
+
+    Args:
+        picture: The photo.
+        size: Height and width wanted.
+        recipe: Chances and ranges.
+        rng: The only source of chance.
+        headless: Of what the person's head is not in, where there is enough of them below it.
+    """
     height, width = size
     have_h, have_w = picture.alpha.shape
     stretch = float(np.exp(rng.uniform(-recipe.stretch, recipe.stretch)))
@@ -177,6 +202,11 @@ def crop(
         y = rng.uniform(rows[0], rows[-1] + 1)
     else:
         x, y = rng.uniform(0, have_w), rng.uniform(0, have_h)
+    if headless and rows.size:
+        below = rows[0] + (rows[-1] - rows[0]) * _head(picture)
+        fits = min(1.0, (have_h - below) / window_h)
+        window_h, window_w = window_h * fits, window_w * fits
+        y = max(y, below + window_h / 2)
     x = float(np.clip(x, window_w / 2, have_w - window_w / 2))
     y = float(np.clip(y, window_h / 2, have_h - window_h / 2))
     turn = rng.uniform(-recipe.rotation_deg, recipe.rotation_deg) if rng.random() < 0.4 else 0.0
@@ -185,6 +215,12 @@ def crop(
     )
     border = cv2.BORDER_REFLECT_101
     return _warp(picture.image, matrix, size, border), _warp(picture.alpha, matrix, size, border)
+
+
+def _head(picture: Picture) -> float:
+    """About how much of the person's height in the photo is their head and neck."""
+    cut_off = (picture.alpha[-1] > 127).mean() > _TOUCHES  # by the lower edge: a close-up
+    return 0.62 if cut_off else 0.18
 
 
 def fill(image: F32, known: F32) -> F32:
@@ -318,6 +354,8 @@ def _object(
 ) -> F32:
     """Something that is not a person, somewhere in the frame; (H, W, 4), colours straight."""
     height, width = size
+    if _happens(recipe.posts, rng):
+        return _post(scenery, size, recipe, rng)
     if not scenery.objects or rng.random() < recipe.made_objects:
         alpha = _outline(size, rng, largest)
         return np.dstack([_texture(scenery, size, recipe, rng), alpha]).astype(np.float32)
@@ -336,6 +374,56 @@ def _object(
         weight = rng.uniform(0.3, 0.9)
         laid[..., :3] += weight * (_texture(scenery, size, recipe, rng) - laid[..., :3])
     return laid
+
+
+def _post(scenery: Scenery, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng) -> F32:
+    """A trunk, a column, a curtain, a plank: a band that comes in at one of the frame's sides.
+
+    (H, W, 4), colours straight. Most stand; they are as wide as people and wider.
+    """
+    lying = rng.random() < 0.25
+    height, width = size[::-1] if lying else size
+    y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    x = np.arange(width, dtype=np.float32)[None] / np.float32(width)
+    knots = rng.normal(0, rng.uniform(0.0, 0.03), (2, 5)).astype(np.float32)
+    left, right = cv2.resize(knots, (height, 2), interpolation=cv2.INTER_CUBIC)[:, :, None]
+    middle = rng.uniform(-0.1, 1.1) + rng.normal(0, 0.15) * (y - 0.5)
+    half = np.exp(rng.uniform(np.log(0.03), np.log(0.35))) * (1 + rng.normal(0, 0.3) * (y - 0.5))
+    sharp = width / rng.uniform(1.0, 4.0)
+    inside = np.minimum(x - (middle - half + left), (middle + half + right) - x) * sharp + 0.5
+    alpha = np.clip(inside, 0, 1)
+    if rng.random() < 0.35:  # it ends in the frame
+        end = rng.uniform(0.1, 0.9)
+        alpha = alpha * np.clip((y - end) * height / rng.uniform(1.0, 4.0) + 0.5, 0, 1)
+    if rng.random() < 0.6:
+        surface = _grain((height, width), rng)
+    else:
+        surface = _texture(scenery, (height, width), recipe, rng)
+    shade = (
+        1 - rng.uniform(0, 0.6) * np.abs((x - middle) / half).clip(0, 1) ** 2
+    )  # round, if at all
+    thing = np.dstack([surface * shade[..., None], alpha]).astype(np.float32)
+    if rng.random() < 0.5:
+        thing = thing[::-1]
+    return np.ascontiguousarray(thing.transpose(1, 0, 2) if lying else thing)
+
+
+def _grain(size: tuple[int, int], rng: Rng) -> F32:
+    """A surface with a grain from top to bottom, as of bark, wood, bristles, cloth or straw."""
+    height, width = size
+    ramp = np.zeros(size, np.float32)
+    along = rng.uniform(1, 12)
+    for cells in (4, 12, 36, 90):
+        shape = (max(2, round(cells * height / width / along)), cells)
+        noise = rng.random(shape, dtype=np.float32) - np.float32(0.5)
+        drawn = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+        ramp += drawn * np.float32(rng.uniform(0, 1))
+    ramp = (ramp - ramp.min()) / max(float(np.ptp(ramp)), 1e-6)
+    if rng.random() < 0.5:  # as cracks are
+        ramp = ramp ** rng.uniform(0.3, 2.5)
+    low = rng.random(3) * rng.uniform(0.1, 0.8)
+    high = np.clip(low + rng.uniform(0.1, 0.6) + rng.normal(0, 0.08, 3), 0, 1)
+    return np.clip(low + ramp[..., None] * (high - low), 0, 1).astype(np.float32)
 
 
 def with_objects(
@@ -367,6 +455,14 @@ def _is_cut_off(picture: Picture) -> bool:
     return bool(solid[:, 0].mean() > _TOUCHES or solid[:, -1].mean() > _TOUCHES)
 
 
+def _extent(solid: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    """Rows and columns of which some is ``solid``, (H, W) bool; the outermost ones if none is."""
+    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
+    if not rows.size:
+        rows, columns = (np.array([0, many - 1]) for many in solid.shape)
+    return rows, columns
+
+
 def _placed(
     picture: Picture,
     size: tuple[int, int],
@@ -394,9 +490,11 @@ def _placed(
         scale = fit * rng.uniform(0.8, 2.2)
     stretch = float(np.exp(rng.uniform(-recipe.stretch, recipe.stretch) / 2))
     scales = (scale * stretch, scale / stretch)
-    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
-    if not rows.size:
-        rows, columns = np.array([0, have_h - 1]), np.array([0, have_w - 1])
+    rows, columns = _extent(solid)
+    headless = spot is None and _happens(recipe.headless, rng)
+    if headless:  # what is below the head fills the frame, or more than that
+        seen = (rows[-1] - rows[0] + 1) * (1 - _head(picture))
+        scales = (height / seen * rng.uniform(1.0, 1.5),) * 2
     centre_x, half_w = (columns[0] + columns[-1]) / 2, (columns[-1] - columns[0]) / 2
     if sideways:
         margin = max(0.0, (have_w * scales[0] - width) / 2)
@@ -418,6 +516,9 @@ def _placed(
         to_y = height / 2 + rng.uniform(-room, room)
         far = 100.0 if rng.random() < recipe.tumble else recipe.rotation_deg
         turn = 0.0 if sideways else rng.uniform(-far, far)
+        if headless:
+            turn, over = 0.0, _head(picture) * 2 * reach
+            to_y = min(reach - over, height - reach + over)
     to_x += 0.0 if spot is None else spot.left
     matrix = turn_about((float(centre_x), from_y), (to_x, to_y), scales, turn)
     image = _warp(picture.image, matrix, size, cv2.BORDER_REPLICATE)
@@ -483,6 +584,10 @@ def _composed(
         weight = min(weight, person.weight)
         photo, own = _placed(person, size, recipe, rng, spot)
         colours = decontaminate(photo, own)
+        if _happens(recipe.recoloured, rng):
+            colours = _recoloured(colours, rng)
+        if _happens(recipe.patched, rng):
+            colours = _patched(colours, own, scenery, recipe, rng)
         if rng.random() < 0.5:
             colours = np.clip(colours * rng.uniform(0.7, 1.2) + rng.uniform(-0.08, 0.08), 0, 1)
         layers.append((colours, own))
@@ -525,6 +630,101 @@ def _with_held(
     thing = np.asarray(warp(thing, matrix, alpha.shape, cv2.BORDER_CONSTANT), np.float32)
     held = thing[..., 3]
     return colours + held[..., None] * (thing[..., :3] - colours), held + (1 - held) * alpha
+
+
+def _recoloured(image: F32, rng: Rng) -> F32:
+    """Other clothes, hair and skin: channels mixed anew, some of them turned to their negative."""
+    mix = rng.dirichlet((0.5, 0.5, 0.5), 3) if rng.random() < 0.5 else np.eye(3)[rng.permutation(3)]
+    mixed = image @ mix.T.astype(np.float32)
+    negative = rng.random(3) < 0.2
+    mixed = np.where(negative, 1 - mixed, mixed)
+    gain = np.exp(rng.uniform(-0.5, 0.3))
+    return np.clip(mixed * gain, 0, 1).astype(np.float32)
+
+
+def _patched(image: F32, alpha: F32, scenery: Scenery, recipe: AugmentRecipe, rng: Rng) -> F32:
+    """The person with parts that look like something else: no face, another's clothes, a print.
+
+    Where there is a face to be seen, a network comes to take what has none for nobody.
+    """
+    rows, columns = np.nonzero(alpha > 0.5)
+    if not rows.size:
+        return image
+    height, width = alpha.shape
+    tall = float(np.ptp(rows)) + 1
+    for _ in range(int(rng.integers(1, 4))):
+        # As often as not on the upper third, where a face is.
+        upper = rows <= rows[0] + tall / 3
+        among = np.flatnonzero(upper) if rng.random() < 0.5 else np.arange(rows.size)
+        at = among[int(rng.integers(among.size))]
+        blot = _outline((height, width), rng, float(np.clip(tall / height * 0.7, 0.15, 0.9)))
+        found = np.nonzero(blot > 0.5)
+        if not found[0].size:
+            continue
+        middle = (float(found[1].mean()), float(found[0].mean()))
+        to = (float(columns[at]), float(rows[at]))
+        matrix = turn_about(middle, to, (1.0, 1.0), 0.0)
+        blot = np.asarray(warp(blot, matrix, (height, width), cv2.BORDER_CONSTANT), np.float32)
+        if rng.random() < 0.6:  # hair, skin or clothes
+            other = scenery.photos[int(rng.integers(len(scenery.photos)))]
+            tone = _inside(other, (height, width), rng)
+        else:
+            tone = _texture(scenery, (height, width), recipe, rng)
+        image = image + (blot * alpha)[..., None] * (tone - image)
+    return np.asarray(image, np.float32)
+
+
+def _inside(picture: Picture, size: tuple[int, int], rng: Rng) -> F32:
+    """A frame full of somebody's clothes, hair or skin."""
+    rows, columns = np.nonzero(picture.alpha > 250)
+    if not rows.size:
+        return _made_background(size, rng)
+    at = int(rng.integers(rows.size))
+    scale = float(rng.uniform(0.8, 3.0)) * size[0] / picture.alpha.shape[0]
+    to = (size[1] / 2, size[0] / 2)
+    matrix = turn_about(
+        (float(columns[at]), float(rows[at])), to, (scale, scale), rng.uniform(-180, 180)
+    )
+    laid = _warp(picture.image, matrix, size, cv2.BORDER_REFLECT_101)
+    known = _warp(picture.alpha, matrix, size, cv2.BORDER_REFLECT_101)
+    return fill(laid, (known > 0.9).astype(np.float32))
+
+
+def _bent(image: F32, alpha: F32, rng: Rng) -> tuple[F32, F32]:
+    """The picture drawn on rubber: other builds, postures and heads' outlines."""
+    height, width = alpha.shape
+    cells = int(rng.integers(3, 7))
+    reach = rng.uniform(0.1, 0.3) * min(height, width) / cells * 2
+    shift = rng.uniform(-reach, reach, (cells, cells, 2)).astype(np.float32)
+    shift = cv2.resize(shift, (width, height), interpolation=cv2.INTER_CUBIC)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    maps = (x + shift[..., 0], y + shift[..., 1])
+    border = cv2.BORDER_REFLECT_101
+    bent = cv2.remap(image, *maps, cv2.INTER_LINEAR, borderMode=border)
+    moved = cv2.remap(alpha, *maps, cv2.INTER_LINEAR, borderMode=border)
+    return np.asarray(bent, np.float32), np.asarray(moved, np.float32)
+
+
+def _strange_light(image: F32, rng: Rng) -> F32:
+    """Light of one or two strong colours, in haze, or hardly any."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    ramp = 1 / (
+        1 + np.exp(-rng.uniform(0, 8) * (np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5)))
+    )
+    one, two = (rng.uniform(0.15, 1.0, 3).astype(np.float32) for _ in range(2))
+    one, two = (colour * max(1.0, 0.45 / float(colour.mean())) for colour in (one, two))
+    light = one + ramp[..., None].astype(np.float32) * (two - one)
+    luma = (image @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    image = luma + rng.uniform(0.2, 1.0) * (image - luma)
+    image = np.clip(image * light, 0, 1)
+    if rng.random() < 0.35:
+        haze = rng.uniform(0.3, 0.9, 3) if rng.random() < 0.5 else np.full(3, rng.uniform(0.5, 1))
+        image = image + rng.uniform(0.2, 0.6) * (haze - image)
+    elif rng.random() < 0.4:
+        image = image ** rng.uniform(1.0, 1.6) * rng.uniform(0.4, 0.9)
+    return np.asarray(image, np.float32)
 
 
 def _shadow(alpha: F32, rng: Rng) -> F32:

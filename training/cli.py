@@ -1,4 +1,4 @@
-"""``python -m training photographs|run|select|curves``: from photos to a checkpoint."""
+"""``python -m training photographs|run|average|select|curves``: from photos to a checkpoint."""
 
 from __future__ import annotations
 
@@ -101,6 +101,36 @@ def curves(*, folder: Path) -> None:
     from training import curves as drawing
 
     drawing.draw(folder / "log.jsonl", folder / "curves.png")
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("parts", metavar="WEIGHTS=SHARE...", nargs=-1, required=True)
+@click.option("--take", multiple=True, metavar="PART=WEIGHTS", help="All of this part from there.")
+@_recipe
+def average(*, out: Path, parts: tuple[str, ...], take: tuple[str, ...], recipe_path: Path) -> None:
+    """Average runs that started from the same weights into OUT, a .safetensors to start from.
+
+    WEIGHTS are a run's final.pt or an earlier start; SHARE is how much each counts.
+    """
+    import hashlib
+
+    from training import averaging
+
+    with _said_in_one_line():
+        shares = {}
+        for part in parts:
+            path, _, share = part.rpartition("=")
+            try:
+                shares[Path(path)] = float(share)
+            except ValueError:
+                raise ValueError(f"{part}: expected a file, = and how much it counts") from None
+        from safetensors.torch import save
+
+        taken = {part: Path(path) for part, _, path in (one.partition("=") for one in take)}
+        data = save(averaging.average(shares, recipes.load(recipe_path), taken))
+    out.write_bytes(data)
+    click.echo(f"{out}: SHA-256 {hashlib.sha256(data).hexdigest()}")
 
 
 @main.command()

@@ -73,8 +73,13 @@ def _architecture(recipe: Recipe) -> Architecture:
     return own[recipe.architecture]
 
 
-def _build(architecture: Architecture) -> PortraitNet:
-    net = architecture.build()
+def build(recipe: Recipe) -> PortraitNet:
+    """The recipe's network, as made.
+
+    Raises:
+        ValueError: Its architecture is not one of this project's own.
+    """
+    net = _architecture(recipe).build()
     assert isinstance(net, PortraitNet)
     return net
 
@@ -131,11 +136,10 @@ class Trainer:
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device, self.step = recipe, device, 0
-        architecture = _architecture(recipe)
-        self.net = _build(architecture)
+        self.net = build(recipe)
         _start(self.net, recipe)
         self.net.to(device, memory_format=torch.channels_last)
-        self.average = _build(architecture).to(device, memory_format=torch.channels_last)
+        self.average = build(recipe).to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.net.state_dict())
         self.average.eval()
         self.start = {name: value.clone() for name, value in self.net.state_dict().items()}
@@ -162,7 +166,7 @@ class Trainer:
         self.policy = SizePolicy(
             rule=recipe.model.rule,
             side=recipe.model.side,
-            multiple=architecture.stride,
+            multiple=_architecture(recipe).stride,
         )
         self.mean = torch.tensor(recipe.model.mean, device=device).view(1, 3, 1, 1)
         self.std = torch.tensor(recipe.model.std, device=device).view(1, 3, 1, 1)

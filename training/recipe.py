@@ -73,6 +73,7 @@ class AugmentRecipe:
     passer_by: float
     objects: float
     made_objects: float
+    posts: float
     held: float
     shadow: float
     empty: float
@@ -87,6 +88,11 @@ class AugmentRecipe:
     rotation_deg: float
     tumble: float
     stretch: float
+    headless: float
+    recoloured: float
+    patched: float
+    bent: float
+    strange_light: float
     grey: float
     dark: float
     blur: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -166,7 +167,7 @@ def test_the_final_weights_hold_their_share_of_the_start(short_recipe: Path, who
     assert 0 < share < 1
     final = torch.load(whole / "final.pt", weights_only=True)
     average = torch.load(whole / "checkpoint.pt", weights_only=True)["average"]
-    start = load_file(CHECKOUT / "training/start/portrait-s-7.safetensors")
+    start = load_file(CHECKOUT / "training/start/portrait-s-10.safetensors")
     name = "fuse8.skip.weight"
     expected = (1 - share) * average[name] + share * start[name].float()
     assert torch.allclose(final[name], expected, atol=1e-7)
@@ -911,7 +912,7 @@ def test_frozen_blocks_stay_as_they_were(
     recipe = tmp_path / "norms.toml"
     recipe.write_text(text)
     train(pictures, recipe, tmp_path / "run")
-    start = load_file(CHECKOUT / "training/start/portrait-s-7.safetensors")
+    start = load_file(CHECKOUT / "training/start/portrait-s-10.safetensors")
     end = torch.load(tmp_path / "run/final.pt", weights_only=True)
     for name in ("encoder.blocks.2.project.0.weight", "encoder.stem.1.running_mean"):
         assert torch.equal(start[name].float(), end[name]), name
@@ -929,7 +930,7 @@ def test_only_the_parts_named_are_trained(
     text = short_recipe.read_text("utf-8")
     recipe.write_text(text.replace("\ntrained = []", '\ntrained = ["fuse2", "head"]'))
     train(pictures, recipe, tmp_path / "run")
-    start = load_file(CHECKOUT / "training/start/portrait-s-7.safetensors")
+    start = load_file(CHECKOUT / "training/start/portrait-s-10.safetensors")
     end = torch.load(tmp_path / "run/final.pt", weights_only=True)
     old = {name: end[name][tuple(slice(n) for n in value.shape)] for name, value in start.items()}
     moved = {name for name, value in start.items() if not torch.equal(value.float(), old[name])}
@@ -968,8 +969,8 @@ torch.save(trainer.start, {str(tmp_path / "start.pt")!r})
     moved = {name for name, value in start.items() if not torch.equal(value, end[name])}
     assert {name.partition(".")[0] for name in moved} == {"fuse2", "around"}
     assert {"around.to8.weight", "around.fuse32.mix.0.weight"} <= moved
-    seventh = load_file(CHECKOUT / "training/start/portrait-s-7.safetensors")
-    assert torch.equal(seventh["encoder.stem.0.weight"].float(), end["encoder.stem.0.weight"])
+    given = load_file(CHECKOUT / "training/start/portrait-s-10.safetensors")
+    assert torch.equal(given["encoder.stem.0.weight"].float(), end["encoder.stem.0.weight"])
 
 
 def test_an_architecture_of_somebody_else_is_not_trained(tmp_path: Path) -> None:
@@ -1069,5 +1070,148 @@ except FileNotFoundError as error:
     assert "has no folder animal" in str(error), error
 else:
     raise AssertionError
+"""
+    run(code)
+
+
+def test_people_come_without_heads_in_other_colours_patched_bent_and_in_strange_light(
+    pictures: Path,
+) -> None:
+    """Alpha goes where the person goes, and stays where only their looks change."""
+    code = f"""
+import dataclasses
+from pathlib import Path
+import cv2
+import numpy as np
+from training import augment, pictures, recipe
+r = recipe.load()
+parts = pictures.split(Path({str(pictures)!r}), r.data)
+street = pictures.load(parts.street_train, r.data)
+none = dict.fromkeys(("empty", "group", "passer_by", "held", "shadow", "objects", "tumble"), 0.0)
+none |= dict.fromkeys(("headless", "recoloured", "patched", "bent", "strange_light"), 0.0)
+none |= dict.fromkeys(("grey", "dark", "blur", "noise", "jpeg", "low_resolution"), 0.0)
+none |= dict(rotation_deg=0.0, stretch=0.0)
+def samples(count=24, **chances):
+    own = dataclasses.replace(r.augment, **none | chances)
+    scenery = augment.Scenery(photos=street)
+    rng = np.random.default_rng
+    return [augment.make(street, scenery, 0, (96, 96), own, rng(seed)) for seed in range(count)]
+
+# Somebody tall before a plain ground, their head blue and the rest red.
+height, width = 120, 80
+image = np.full((height, width, 3), 90, np.uint8)
+alpha = np.zeros((height, width), np.uint8)
+alpha[10:110, 30:50] = 255
+image[10:28, 30:50], image[28:110, 30:50] = (0, 0, 255), (255, 0, 0)
+street = [pictures.Picture(name="tall", image=image, alpha=alpha, weight=1.0)]
+def blue(sample):
+    r, g, b = np.moveaxis(sample.image, 2, 0)
+    return float(((b - np.maximum(r, g) > 0.25) & (sample.alpha > 0.9)).mean())
+for composite in (0.0, 1.0):
+    shown = samples(composite=composite, procedural_background=1.0)
+    hidden = samples(composite=composite, procedural_background=1.0, headless=1.0)
+    assert np.mean([blue(s) for s in shown]) > 0.004
+    assert max(blue(s) for s in hidden) < 0.002, composite
+    assert min(s.alpha.mean() for s in hidden) > 0.01  # of the rest there is something
+
+def looks(one, two):
+    return max(float(np.abs(a.image - b.image).max()) for a, b in zip(one, two))
+rng = np.random.default_rng
+own = dataclasses.replace(r.augment, **none)
+photo = image.astype(np.float32) / 255
+truth = alpha.astype(np.float32) / 255
+patched = augment._patched(photo, truth, augment.Scenery(photos=street), own, rng(1))
+assert np.abs(patched - photo)[truth == 0].max() == 0
+assert np.abs(patched - photo)[truth == 1].max() > 0.1
+colours = [augment._recoloured(photo, rng(seed)) for seed in range(12)]
+assert all(0 <= c.min() and c.max() <= 1 and c.shape == photo.shape for c in colours)
+assert sum(np.abs(c - photo).max() > 0.2 for c in colours) >= 9
+bent, moved = augment._bent(photo, truth, rng(2))
+assert 0.02 < np.abs(moved - truth).mean() < 0.3, np.abs(moved - truth).mean()
+assert np.abs((np.abs(bent - 90 / 255).max(axis=2) > 0.3) ^ (moved > 0.5)).mean() < 0.05
+lit = [augment._strange_light(photo, rng(seed)) for seed in range(12)]
+assert all(0 <= one.min() and one.max() <= 1 and one.dtype == np.float32 for one in lit)
+assert min(float(one.mean()) for one in lit) > 0.02  # somebody can still be seen
+"""
+    run(code)
+
+
+def test_averaged_weights_are_between_those_of_the_runs(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+import torch
+from safetensors.torch import load_file
+from training import averaging, loop, recipe
+r = recipe.load()
+one, two = Path({str(tmp_path)!r}) / "one.pt", Path({str(tmp_path)!r}) / "two.pt"
+nets = []
+for path, seed in ((one, 0), (two, 1)):
+    torch.manual_seed(seed)
+    nets.append(loop.build(r).state_dict())
+torch.save(nets[0], one)
+torch.save({{"average": nets[1], "net": nets[0]}}, two)  # a checkpoint's running average
+mean = averaging.average({{one: 3.0, two: 1.0}}, r)
+for name, value in mean.items():
+    wanted = 0.75 * nets[0][name] + 0.25 * nets[1][name]
+    torch.testing.assert_close(value.float(), wanted, atol=1e-3, rtol=1e-3)
+    assert value.dtype == (torch.float16 if value.ndim > 1 else torch.float32)
+loop.growth.grow(loop.build(r), {{n: v.float() for n, v in mean.items()}})
+mixed = averaging.average({{one: 3.0, two: 1.0}}, r, {{"head": two}})
+for name, value in mixed.items():
+    wanted = nets[1][name].to(value.dtype) if name.startswith("head.") else mean[name]
+    assert torch.equal(value, wanted), name
+"""
+    run(code)
+    out = tmp_path / "start.safetensors"
+
+    def averaged(*parts: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "training", "average", str(out), *parts],
+            cwd=CHECKOUT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    done = averaged(f"{tmp_path}/one.pt=3", f"{tmp_path}/two.pt=1")
+    assert done.stdout.startswith(f"{out}: SHA-256 {hashlib.sha256(out.read_bytes()).hexdigest()}")
+    before = out.read_bytes()
+    (tmp_path / "text.pt").write_text("no weights")
+    for wrong, said in (
+        (f"--take=hat={tmp_path}/one.pt", "hat: the network has no such part"),
+        (f"{tmp_path}/text.pt=1", f"{tmp_path}/text.pt: holds no weights; give a .safetensors"),
+        (f"{tmp_path}/one.pt", "expected a file, = and how much it counts"),
+        (f"{tmp_path}/one.pt=-1", "weights of an average must be positive, got [-1.0]"),
+        (f"{tmp_path}/missing.pt=1", "missing.pt"),
+    ):
+        done = averaged(wrong, *([f"{tmp_path}/one.pt=1"] if "--take" in wrong else []))
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert done.stderr.startswith("Error: ")
+        assert len(done.stderr.splitlines()) == 1
+    assert out.read_bytes() == before
+
+
+def test_posts_come_in_at_a_side_of_scenes_without_people() -> None:
+    code = """
+import dataclasses
+import numpy as np
+from training import augment, pictures, recipe
+flat = pictures.Picture(
+    name="flat",
+    image=np.full((90, 60, 3), 128, np.uint8),
+    alpha=np.zeros((90, 60), np.uint8),
+    weight=1.0,
+)
+scenery = augment.Scenery(photos=[flat])
+own = dataclasses.replace(recipe.load().augment, posts=1.0)
+shares = []
+for seed in range(24):
+    thing = augment._object(scenery, (96, 64), own, np.random.default_rng(seed))
+    assert thing.shape == (96, 64, 4) and thing.dtype == np.float32
+    assert 0 <= thing.min() and thing.max() <= 1
+    alpha = thing[..., 3]
+    if (alpha > 0.5).mean() > 0.02:
+        rims = (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1])
+        assert max(float(rim.max()) for rim in rims) > 0.9, seed
+        shares.append(float(alpha.mean()))
+assert len(shares) >= 16 and max(shares) > 0.3 and min(shares) < 0.2, shares
 """
     run(code)
