@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,14 +16,12 @@ if TYPE_CHECKING:
     from training.recipe import Recipe
 
 
-def read(path: Path) -> dict[str, torch.Tensor]:
+def _read(path: Path) -> dict[str, torch.Tensor]:
     """The weights in a start's ``.safetensors`` or a run's ``final.pt`` or ``checkpoint.pt``.
 
     Raises:
         ValueError: It is none of these.
     """
-    from pickle import UnpicklingError
-
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -35,8 +34,8 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         return {name: value.float() for name, value in state.items() if value.is_floating_point()}
     except (AttributeError, EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise ValueError(
-            f"{path}: holds no weights; give a .safetensors of training/start, or a run's final.pt "
-            "or checkpoint.pt"
+            "holds no weights; give a .safetensors of training/start, or a run's final.pt or "
+            "checkpoint.pt"
         ) from error
 
 
@@ -44,7 +43,7 @@ def _grown(path: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
     torch.manual_seed(recipe.seed)
     net = loop.build(recipe)
     try:
-        growth.grow(net, read(path))
+        growth.grow(net, _read(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return {name: value for name, value in net.state_dict().items() if value.is_floating_point()}

@@ -1185,6 +1185,7 @@ for name, value in mixed.items():
         assert done.returncode == 1
         assert said in done.stderr
         assert done.stderr.startswith("Error: ")
+        assert done.stderr.count(str(tmp_path)) <= 1
         assert len(done.stderr.splitlines()) == 1
     assert out.read_bytes() == before
 
@@ -1213,5 +1214,17 @@ for seed in range(24):
         assert max(float(rim.max()) for rim in rims) > 0.9, seed
         shares.append(float(alpha.mean()))
 assert len(shares) >= 16 and max(shares) > 0.3 and min(shares) < 0.2, shares
+"""
+    run(code)
+
+
+@pytest.mark.parametrize("name", ["portrait-s-wide-1", "portrait-s-wide-2"])
+def test_the_recipes_of_what_todays_recipe_starts_from_can_be_run(name: str) -> None:
+    code = f"""
+from pathlib import Path
+from training import recipe
+found = recipe.load(Path("training/runs/{name}/recipe.toml"))
+assert (found.name, found.start.trained) == ({name!r}, ())
+assert found.start.weights != recipe.load().start.weights
 """
     run(code)
