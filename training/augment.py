@@ -83,8 +83,7 @@ def make(
     """
     picture = people[first]
     if rng.random() < recipe.empty:
-        # Nothing is drawn where none is shown whole: held-out scenes stay as they are.
-        whole = recipe.empty_photograph and rng.random() < recipe.empty_photograph
+        whole = scenery.photographs and _happens(recipe.empty_photograph, rng)
         if whole:
             image = _nearly_whole(scenery.photographs, size, recipe, rng)
         else:

@@ -550,12 +550,15 @@ def test_no_path_and_no_producer_is_left(
 def test_the_embedded_model_in_int8() -> None:
     """At the size it runs at, calibrated on three pictures that show no portrait.
 
-    The helmet and the suit beside it are neither in nor out, and move most: other portraits move
-    by a fifth of this (the model card has figures).
+    Of the portrait what is above the helmet, which is neither in nor out and moves by most: the
+    whole moves by .030, measured, other portraits by less than this (the model card has figures).
     """
     spec = read_spec(DEFAULT_MODEL)
     calibrate = photos(spec, *CALIBRATION)
-    _, report = int8.convert(onnx.load(DEFAULT_MODEL), spec, calibrate, photos(spec))
+    above = load_image(ASTRONAUT).over_white()[:330]
+    _, report = int8.convert(
+        onnx.load(DEFAULT_MODEL), spec, calibrate, [preprocess.prepare([above], spec.input)[0]]
+    )
     assert report["alpha_mean"] < 1.25 * measure.TOLERANCES["int8"]
 
 

@@ -404,7 +404,7 @@ except ValueError as error:
             "\ncheckpoint_every = 49\n",
             "must be a multiple of checkpoint_every = 49",
         ),
-        ("\nshare = 0.0 ", "\nshare = 2.0 ", "start: share = 2.0 must lie in 0 to 1"),
+        ("\nshare = 0.7 ", "\nshare = 2.0 ", "start: share = 2.0 must lie in 0 to 1"),
         ("\nzoom = ", "\nzooms = ", "plain: missing ['zoom'], unknown ['zooms']"),
     ],
 )
@@ -496,12 +496,12 @@ root = Path({str(pictures)!r})
 have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
 assert [o.shape for o in have.objects] == [(63, 63, 4)]  # 16 clear pixels around
 scenery = augment.Scenery(photos=have.street, objects=have.objects)
-only = dataclasses.replace(r.augment, empty=1.0, empty_objects=1.0)
+only = dataclasses.replace(r.augment, empty=1.0, empty_objects=1.0, empty_photograph=1.0)
 sample = augment.make(have.street, scenery, 0, (64, 96), only, np.random.default_rng(0))
 assert sample.image.shape == (64, 96, 3) and not sample.alpha.any()
 rng = np.random.default_rng(1)
 scene = np.full((64, 96, 3), 0.5, np.float32)
-laid = augment.with_objects(scene, scenery, r.augment, rng)
+laid = augment.with_objects(scene, scenery, dataclasses.replace(r.augment, posts=0.0), rng)
 assert 0 < (np.abs(laid - scene).max(axis=2) > 0.05).mean() < 1
 assert 0 <= laid.min() and laid.max() <= 1
 """
@@ -547,7 +547,9 @@ have = pictures.load_all(parts, r.data, root / "objects", root / "photographs")
 scenery = augment.Scenery(
     photos=have.street, objects=have.objects, photographs=have.photographs
 )
-whole = replace(r.augment, empty=1.0, empty_objects=1.0, empty_photograph=1.0, noise=0.0)
+whole = replace(
+    r.augment, empty=1.0, empty_objects=1.0, empty_photograph=1.0, noise=0.0, strange_light=0.0
+)
 colours = []
 for seed in range(40):
     sample = augment.make(have.street, scenery, 0, (64, 64), whole, np.random.default_rng(seed))
@@ -572,7 +574,7 @@ noise = pictures.Picture(
 scenery = augment.Scenery(photos=[noise])
 plain = dataclasses.replace(
     r.augment, empty=1, empty_objects=1, made_objects=1, procedural_background=0, photographs=0,
-    noise=0, blur=0,
+    noise=0, blur=0, posts=0, strange_light=0, bent=0,
 )
 def rough(close_up):
     own = dataclasses.replace(plain, close_up=close_up)
