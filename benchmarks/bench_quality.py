@@ -15,7 +15,6 @@ from the seed there:
 - *people*: the close-ups as they are, by how much fine hair they show (thirds, by the share of soft
   alpha around the head), and all of them with whatever has the colour of skin made darker; MAD. Too
   few of them have dark skin for a figure of its own, so the same pictures are compared.
-
 - *elsewhere*, with ``--elsewhere``: photos of people from other sources than training's; MAD, IoU,
   and of how many the IoU is below .8. The reference is what MODNet or u2netp, both among the models
   given, makes of them, where it is right by eye: their own figures there are flattered.
@@ -179,18 +178,27 @@ def _score_edges(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> d
     return {"sad": float(np.mean(sads)), "gradient": float(np.mean(gradients))}
 
 
-def _score_whole(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
+def _errors(
+    matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]
+) -> tuple[list[float], list[float]]:
+    """MAD and IoU of each picture."""
     mads, ious = [], []
     for image, truth in pairs:
         alpha = _alpha(matting, image)
         mads.append(metrics.mad(alpha, truth))
         ious.append(metrics.iou(alpha, truth))
+    return mads, ious
+
+
+def _score_whole(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
+    mads, ious = _errors(matting, pairs)
     return {"mad": float(np.mean(mads)), "iou": float(np.mean(ious))}
 
 
 def _score_elsewhere(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
-    ious = [metrics.iou(_alpha(matting, image), truth) for image, truth in pairs]
-    return {**_score_whole(matting, pairs), "lost": sum(iou < _LOST for iou in ious)}
+    mads, ious = _errors(matting, pairs)
+    lost = sum(iou < _LOST for iou in ious)
+    return {"mad": float(np.mean(mads)), "iou": float(np.mean(ious)), "lost": lost}
 
 
 def displacement(alpha: AlphaF32, truth: AlphaF32) -> tuple[float, float]:
