@@ -50,7 +50,7 @@ from training import augment, pictures
 from training import recipe as recipes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from portrait_sdk.api import Matting
     from portrait_sdk.types import AlphaF32, Image
@@ -133,7 +133,6 @@ def _exif_turned(image: Image) -> Image:
 
 
 POOR: Mapping[str, Callable[[Image], Image]] = {
-    "as it is": lambda image: image,
     "grey": _grey,
     "dark": _dark,
     "blurred": _blurred,
@@ -179,26 +178,30 @@ def _score_edges(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> d
 
 
 def _errors(
-    matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]
+    alphas: Iterable[AlphaF32], truths: Iterable[AlphaF32]
 ) -> tuple[list[float], list[float]]:
     """MAD and IoU of each picture."""
     mads, ious = [], []
-    for image, truth in pairs:
-        alpha = _alpha(matting, image)
+    for alpha, truth in zip(alphas, truths, strict=True):
         mads.append(metrics.mad(alpha, truth))
         ious.append(metrics.iou(alpha, truth))
     return mads, ious
 
 
-def _score_whole(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
-    mads, ious = _errors(matting, pairs)
+def _whole(alphas: Iterable[AlphaF32], truths: Iterable[AlphaF32]) -> dict[str, float]:
+    mads, ious = _errors(alphas, truths)
     return {"mad": float(np.mean(mads)), "iou": float(np.mean(ious))}
 
 
+def _score_whole(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
+    return _whole((_alpha(matting, image) for image, _ in pairs), (truth for _, truth in pairs))
+
+
 def _score_elsewhere(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
-    mads, ious = _errors(matting, pairs)
-    lost = sum(iou < _LOST for iou in ious)
-    return {"mad": float(np.mean(mads)), "iou": float(np.mean(ious)), "lost": lost}
+    alphas = [_alpha(matting, image) for image, _ in pairs]
+    truths = [truth for _, truth in pairs]
+    lost = sum(iou < _LOST for iou in _errors(alphas, truths)[1])
+    return {**_whole(alphas, truths), "lost": lost}
 
 
 def displacement(alpha: AlphaF32, truth: AlphaF32) -> tuple[float, float]:
@@ -216,18 +219,28 @@ def displacement(alpha: AlphaF32, truth: AlphaF32) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _score_moved(matting: Matting, photos: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
-    alphas = [_alpha(matting, image) for image, _ in photos]
-    truths = [truth for _, truth in photos]
+def moved(alphas: Sequence[AlphaF32], truths: Sequence[AlphaF32]) -> dict[str, float]:
+    """How far right of and below ``alphas`` ``truths`` lie, and the IoU of alpha moved there."""
     found = [displacement(*pair) for pair in zip(alphas, truths, strict=True)]
     x, y = (float(np.median(each)) for each in zip(*found, strict=True))
     matrix = np.array([[1, 0, x], [0, 1, y]], np.float64)
     ious = []
     for alpha, truth in zip(alphas, truths, strict=True):
         size = (alpha.shape[1], alpha.shape[0])
-        moved = cv2.warpAffine(alpha, matrix, size, borderMode=cv2.BORDER_REPLICATE)
-        ious.append(metrics.iou(np.asarray(moved, np.float32), truth))
+        shifted = cv2.warpAffine(alpha, matrix, size, borderMode=cv2.BORDER_REPLICATE)
+        ious.append(metrics.iou(np.asarray(shifted, np.float32), truth))
     return {"right": x, "below": y, "iou": float(np.mean(ious))}
+
+
+def _score_street(
+    matting: Matting, photos: Sequence[tuple[Image, AlphaF32]]
+) -> dict[str, dict[str, Any]]:
+    """The list's photos as they are and poor, and by how much their masks lie aside."""
+    alphas, truths = [_alpha(matting, image) for image, _ in photos], [t for _, t in photos]
+    poor = {"as it is": _whole(alphas, truths)}
+    for kind, change in POOR.items():
+        poor[kind] = _score_whole(matting, [(change(image), truth) for image, truth in photos])
+    return {"poor": poor, "moved": moved(alphas, truths)}
 
 
 def _score_empty(matting: Matting, scenes: Mapping[str, Sequence[Image]]) -> dict[str, float]:
@@ -344,11 +357,7 @@ def main() -> None:
             row["mixed"] = _score_whole(matting, groups)
             row["people"] = _score_people(matting, people, darker)
             row["empty"] = _score_empty(matting, scenes)
-            row["poor"] = {
-                kind: _score_whole(matting, [(change(image), truth) for image, truth in photos])
-                for kind, change in POOR.items()
-            }
-            row["moved"] = _score_moved(matting, photos)
+            row |= _score_street(matting, photos)
             if others:
                 row["elsewhere"] = _score_elsewhere(matting, others)
             rows[matting.spec.name] = row

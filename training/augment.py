@@ -715,7 +715,7 @@ def _strange_light(image: F32, rng: Rng) -> F32:
     one, two = (rng.uniform(0.15, 1.0, 3).astype(np.float32) for _ in range(2))
     one, two = (colour * max(1.0, 0.45 / float(colour.mean())) for colour in (one, two))
     light = one + ramp[..., None].astype(np.float32) * (two - one)
-    luma = (image @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    luma = _luma(image)
     image = luma + rng.uniform(0.2, 1.0) * (image - luma)
     image = np.clip(image * light, 0, 1)
     if rng.random() < 0.35:
@@ -748,14 +748,19 @@ def _shadow(alpha: F32, rng: Rng) -> F32:
     return np.asarray(soft * rng.uniform(0.2, 0.7), np.float32)
 
 
+def _luma(image: F32) -> F32:
+    """(H, W, 3) RGB → (H, W, 1), by the weights of ITU-R BT.601."""
+    return (image @ np.array([0.299, 0.587, 0.114], image.dtype))[..., None]
+
+
 def _light(image: F32, rng: Rng) -> F32:
     """Other exposure, contrast, saturation and white balance; may leave [0, 1]."""
     if rng.random() < 0.8:
         gain, gamma = rng.uniform(0.75, 1.3), np.exp(rng.uniform(-0.35, 0.35))
         image = np.clip(image, 0, 1) ** gamma * gain + rng.uniform(-0.08, 0.08)
     if rng.random() < 0.5:
-        luma = image @ np.array([0.299, 0.587, 0.114], image.dtype)
-        image = luma[..., None] + (image - luma[..., None]) * rng.uniform(0.4, 1.6)
+        luma = _luma(image)
+        image = luma + (image - luma) * rng.uniform(0.4, 1.6)
     if rng.random() < 0.4:
         image = image * rng.uniform(0.82, 1.18, 3)
     return image
@@ -766,7 +771,7 @@ def camera(image: F32, recipe: AugmentRecipe, rng: Rng) -> F32:
     height, width = image.shape[:2]
     image = _light(image, rng)
     if rng.random() < recipe.grey:
-        image = np.repeat((image @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2)
+        image = np.repeat(_luma(image), 3, axis=2)
     if rng.random() < recipe.dark:
         image = image * rng.uniform(0.2, 0.6)
     image = np.clip(image, 0, 1).astype(np.float32)

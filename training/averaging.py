@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
 
+from converters import checkpoints
 from training import growth, loop
 
 if TYPE_CHECKING:
@@ -16,34 +16,12 @@ if TYPE_CHECKING:
     from training.recipe import Recipe
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """The weights in a start's ``.safetensors`` or a run's ``final.pt`` or ``checkpoint.pt``.
-
-    Raises:
-        ValueError: It is none of these.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        if path.suffix == ".safetensors":
-            state = load(path.read_bytes())
-        else:
-            state = torch.load(path, weights_only=True, map_location="cpu")
-            state = state.get("average", state)
-        return {name: value.float() for name, value in state.items() if value.is_floating_point()}
-    except (AttributeError, EOFError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise ValueError(
-            "holds no weights; give a .safetensors of training/start, or a run's final.pt or "
-            "checkpoint.pt"
-        ) from error
-
-
 def _grown(path: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
     torch.manual_seed(recipe.seed)
     net = loop.build(recipe)
+    given = checkpoints.read(path).tensors
     try:
-        growth.grow(net, _read(path))
+        growth.grow(net, {n: value for n, value in given.items() if value.is_floating_point()})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return {name: value for name, value in net.state_dict().items() if value.is_floating_point()}
@@ -64,11 +42,12 @@ def average(
         taken: Parts of the network, as ``fuse2``, that come out of one file instead.
 
     Returns:
-        Matrices in float16, the rest in float32, as a start is kept.
+        Matrices in float16, the rest in float32, as a start is kept; without a scene encoder, which
+        every run takes from ImageNet's weights and leaves as it is.
 
     Raises:
-        ValueError: A file is of another architecture or holds no weights, a part is unknown, or
-            nothing counts.
+        CheckpointError: A file holds no weights.
+        ValueError: A file is of another architecture, a part is unknown, or nothing counts.
 
     Source:
         Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves
@@ -89,4 +68,5 @@ def average(
     return {
         name: (value.half() if value.ndim > 1 else value).contiguous()
         for name, value in total.items()
+        if not name.startswith("scene.")
     }

@@ -7,7 +7,6 @@ import logging
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import click
@@ -32,7 +31,7 @@ def _said_in_one_line() -> Iterator[None]:
     """A wrong recipe, or pictures that are not there, end the command without a traceback."""
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -115,6 +114,7 @@ def average(*, out: Path, parts: tuple[str, ...], take: tuple[str, ...], recipe_
     """
     import hashlib
 
+    from portrait_sdk.media import write_atomic
     from training import averaging
 
     with _said_in_one_line():
@@ -129,7 +129,7 @@ def average(*, out: Path, parts: tuple[str, ...], take: tuple[str, ...], recipe_
 
         taken = {part: Path(path) for part, _, path in (one.partition("=") for one in take)}
         data = save(averaging.average(shares, recipes.load(recipe_path), taken))
-    out.write_bytes(data)
+        write_atomic(out, data)
     click.echo(f"{out}: SHA-256 {hashlib.sha256(data).hexdigest()}")
 
 
@@ -150,20 +150,15 @@ def select(*, data: Path, checkpoint: Path, recipe_path: Path, sides: tuple[int,
 
     import torch
 
+    from converters import architectures, checkpoints
     from training import loop, pictures
 
     with _said_in_one_line():
         recipe = recipes.load(recipe_path)
         parts = pictures.split(data, recipe.data)
         trainer = loop.Trainer(recipe, torch.device("cpu"))
-    try:
-        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
-        trainer.average.load_state_dict(state.get("average", state))
-    except (AttributeError, EOFError, RuntimeError, UnpicklingError) as error:
-        raise click.ClickException(
-            f"{checkpoint}: not the weights of {recipe.architecture}; give a run's final.pt or "
-            "checkpoint.pt"
-        ) from error
+        own = architectures.every()[recipe.architecture]
+        checkpoints.fit(trainer.average, checkpoints.read(checkpoint), own)
     for side in sides or (recipe.model.side,):
         trainer.policy = replace(trainer.policy, side=side)
         scores = {
