@@ -198,10 +198,9 @@ def _score_whole(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> d
 
 
 def _score_elsewhere(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
-    alphas = [_alpha(matting, image) for image, _ in pairs]
-    truths = [truth for _, truth in pairs]
-    lost = sum(iou < _LOST for iou in _errors(alphas, truths)[1])
-    return {**_whole(alphas, truths), "lost": lost}
+    mads, ious = _errors((_alpha(matting, image) for image, _ in pairs), (t for _, t in pairs))
+    lost = sum(iou < _LOST for iou in ious)
+    return {"mad": float(np.mean(mads)), "iou": float(np.mean(ious)), "lost": lost}
 
 
 def displacement(alpha: AlphaF32, truth: AlphaF32) -> tuple[float, float]:

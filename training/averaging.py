@@ -24,7 +24,11 @@ def _grown(path: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
         growth.grow(net, {n: value for n, value in given.items() if value.is_floating_point()})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return {name: value for name, value in net.state_dict().items() if value.is_floating_point()}
+    return {
+        name: value
+        for name, value in net.state_dict().items()
+        if value.is_floating_point() and not name.startswith("scene.")
+    }
 
 
 def average(
@@ -42,11 +46,11 @@ def average(
         taken: Parts of the network, as ``fuse2``, that come out of one file instead.
 
     Returns:
-        Matrices in float16, the rest in float32, as a start is kept; without a scene encoder, which
-        every run takes from ImageNet's weights and leaves as it is.
+        Matrices in float16, the rest in float32, as a start is kept; without a scene encoder: where
+        a start has none, a run takes ImageNet's.
 
     Raises:
-        CheckpointError: A file holds no weights.
+        CheckpointError: A file is missing or damaged, or holds no weights.
         ValueError: A file is of another architecture, a part is unknown, or nothing counts.
 
     Source:
@@ -68,5 +72,4 @@ def average(
     return {
         name: (value.half() if value.ndim > 1 else value).contiguous()
         for name, value in total.items()
-        if not name.startswith("scene.")
     }

@@ -28,7 +28,7 @@ _recipe = click.option(
 
 @contextmanager
 def _said_in_one_line() -> Iterator[None]:
-    """A wrong recipe, or pictures that are not there, end the command without a traceback."""
+    """A wrong recipe, checkpoint or path ends the command without a traceback."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -151,14 +151,21 @@ def select(*, data: Path, checkpoint: Path, recipe_path: Path, sides: tuple[int,
     import torch
 
     from converters import architectures, checkpoints
+    from portrait_sdk.errors import CheckpointError
     from training import loop, pictures
 
     with _said_in_one_line():
         recipe = recipes.load(recipe_path)
         parts = pictures.split(data, recipe.data)
         trainer = loop.Trainer(recipe, torch.device("cpu"))
-        own = architectures.every()[recipe.architecture]
-        checkpoints.fit(trainer.average, checkpoints.read(checkpoint), own)
+        given = checkpoints.read(checkpoint)
+        try:
+            checkpoints.fit(trainer.average, given, architectures.every()[recipe.architecture])
+        except CheckpointError as error:
+            raise ValueError(
+                f"{checkpoint}: not the weights of {recipe.architecture}; give a run's final.pt or "
+                "checkpoint.pt, and --recipe its recipe"
+            ) from error
     for side in sides or (recipe.model.side,):
         trainer.policy = replace(trainer.policy, side=side)
         scores = {

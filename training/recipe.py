@@ -234,7 +234,8 @@ def _table(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
 def load(path: Path = DEFAULT) -> Recipe:
     """Read a recipe.
 
-    One that names another file beside it as ``based_on`` says only what it does otherwise.
+    One that names another, by the path to it from there, as ``based_on`` says only what it does
+    otherwise.
 
     Raises:
         ValueError: A field is missing or unknown; the message names it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import pytest
 from conftest import CHECKOUT
@@ -13,9 +12,11 @@ from conftest import CHECKOUT
 if TYPE_CHECKING:
     from pathlib import Path
 
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 _path = sys.path.copy()
 sys.path.insert(0, str(CHECKOUT / "benchmarks"))
-bench_quality = pytest.importorskip("bench_quality", reason="Pillow or OpenCV is not installed")
+import bench_quality  # noqa: E402
+
 sys.path[:] = _path  # the checkout is on it since; what is tested is what is installed
 
 

