@@ -38,7 +38,9 @@ def grow(net: PortraitNet, smaller: Mapping[str, Tensor]) -> None:
         if not name.endswith(_COUNTERS) and not name.startswith(("scene.", "around."))
     )
     if unknown or missing:
-        raise ValueError(f"missing {missing}, unknown {unknown}")
+        found = ((missing, "missing"), (unknown, "unknown"))
+        said = [f"{len(names)} {what} ({names[0]}, …)" for names, what in found if names]
+        raise ValueError(f"the weights are of another network: {' and '.join(said)}")
     for name, value in smaller.items():
         whole = own[name]
         if any(few > many for few, many in zip(value.shape, whole.shape, strict=True)):
