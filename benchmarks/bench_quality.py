@@ -188,19 +188,23 @@ def _errors(
     return mads, ious
 
 
-def _whole(alphas: Iterable[AlphaF32], truths: Iterable[AlphaF32]) -> dict[str, float]:
-    mads, ious = _errors(alphas, truths)
+def _means(mads: Sequence[float], ious: Sequence[float]) -> dict[str, float]:
     return {"mad": float(np.mean(mads)), "iou": float(np.mean(ious))}
 
 
+def _pair_errors(
+    matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]
+) -> tuple[list[float], list[float]]:
+    return _errors((_alpha(matting, image) for image, _ in pairs), (truth for _, truth in pairs))
+
+
 def _score_whole(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
-    return _whole((_alpha(matting, image) for image, _ in pairs), (truth for _, truth in pairs))
+    return _means(*_pair_errors(matting, pairs))
 
 
 def _score_elsewhere(matting: Matting, pairs: Sequence[tuple[Image, AlphaF32]]) -> dict[str, float]:
-    mads, ious = _errors((_alpha(matting, image) for image, _ in pairs), (t for _, t in pairs))
-    lost = sum(iou < _LOST for iou in ious)
-    return {"mad": float(np.mean(mads)), "iou": float(np.mean(ious)), "lost": lost}
+    mads, ious = _pair_errors(matting, pairs)
+    return {**_means(mads, ious), "lost": sum(iou < _LOST for iou in ious)}
 
 
 def displacement(alpha: AlphaF32, truth: AlphaF32) -> tuple[float, float]:
@@ -236,7 +240,7 @@ def _score_street(
 ) -> dict[str, dict[str, Any]]:
     """The list's photos as they are and poor, and by how much their masks lie aside."""
     alphas, truths = [_alpha(matting, image) for image, _ in photos], [t for _, t in photos]
-    poor = {"as it is": _whole(alphas, truths)}
+    poor = {"as it is": _means(*_errors(alphas, truths))}
     for kind, change in POOR.items():
         poor[kind] = _score_whole(matting, [(change(image), truth) for image, truth in photos])
     return {"poor": poor, "moved": moved(alphas, truths)}

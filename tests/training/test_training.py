@@ -1180,15 +1180,13 @@ assert {{name.partition(".")[0] for name in set(larger) - set(mean)}} == {{"arou
     assert done.stdout.startswith(f"{out}: SHA-256 {hashlib.sha256(out.read_bytes()).hexdigest()}")
     before = out.read_bytes()
     (tmp_path / "text.pt").write_text("no weights")
-    larger = tmp_path / "larger.safetensors"
-    larger.write_bytes((START.parent / "portrait-m-3.safetensors").read_bytes())
     for wrong, said in (
         (f"--take=hat={tmp_path}/one.pt", "hat: the network has no such part"),
         (f"{tmp_path}/text.pt=1", f"{tmp_path}/text.pt: no checkpoint: expected a file"),
         (f"{tmp_path}/one.pt", "expected a file, = and how much it counts"),
         (f"{tmp_path}/one.pt=-1", "weights of an average must be positive, got [-1.0]"),
         (f"{tmp_path}/missing.pt=1", "missing.pt"),
-        (f"{tmp_path}/larger.safetensors=1", "another network: "),
+        (f"{START.with_name('portrait-m-3.safetensors')}=1", "another network: "),
     ):
         done = averaged(wrong, *([f"{tmp_path}/one.pt=1"] if "--take" in wrong else []))
         assert done.returncode == 1
