@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,7 +59,7 @@ def average(
         accuracy without increasing inference time", ICML 2022.
     """
     whole = sum(parts.values())
-    if whole <= 0 or min(parts.values()) < 0:
+    if not 0 < whole < math.inf or min(parts.values()) < 0:  # NaN is refused, too
         raise ValueError(f"weights of an average must be positive, got {list(parts.values())}")
     total: dict[str, torch.Tensor] = {}
     for path, weight in parts.items():

@@ -127,7 +127,12 @@ def average(*, out: Path, parts: tuple[str, ...], take: tuple[str, ...], recipe_
                 raise ValueError(f"{part}: expected a file, = and how much it counts") from None
         from safetensors.torch import save
 
-        taken = {part: Path(path) for part, _, path in (one.partition("=") for one in take)}
+        taken = {}
+        for one in take:
+            part, _, path = one.partition("=")
+            if not path:
+                raise ValueError(f"--take {one}: expected a part of the network, = and a file")
+            taken[part] = Path(path)
         data = save(averaging.average(shares, recipes.load(recipe_path), taken))
         write_atomic(out, data)
     click.echo(f"{out}: SHA-256 {hashlib.sha256(data).hexdigest()}")

@@ -1185,6 +1185,8 @@ assert {{name.partition(".")[0] for name in set(larger) - set(mean)}} == {{"arou
         (f"{tmp_path}/text.pt=1", f"{tmp_path}/text.pt: no checkpoint: expected a file"),
         (f"{tmp_path}/one.pt", "expected a file, = and how much it counts"),
         (f"{tmp_path}/one.pt=-1", "weights of an average must be positive, got [-1.0]"),
+        (f"{tmp_path}/one.pt=nan", "weights of an average must be positive, got [nan]"),
+        ("--take=head", "--take head: expected a part of the network, = and a file"),
         (f"{tmp_path}/missing.pt=1", "missing.pt"),
         (f"{START.with_name('portrait-m-3.safetensors')}=1", "another network: "),
     ):
