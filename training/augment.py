@@ -15,6 +15,7 @@ import numpy as np
 from portrait_sdk.evaluation.datasets.augment import jpeg, turn_about, warp
 from portrait_sdk.ops.compositing import composite
 from portrait_sdk.ops.foreground import estimate_foreground
+from training import headwear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,30 +84,49 @@ def make(
     """
     picture = people[first]
     if rng.random() < recipe.empty:
-        whole = scenery.photographs and _happens(recipe.empty_photograph, rng)
-        if whole:
-            image = _nearly_whole(scenery.photographs, size, recipe, rng)
-        else:
-            image = background(scenery, size, recipe, rng)
-        if not whole and rng.random() < recipe.empty_objects:
-            if rng.random() < recipe.close_up:  # the thing is in focus, what lies behind is not
-                image = _out_of_focus(image, rng)
-            image = with_objects(image, scenery, recipe, rng, largest=_FILLS_FRAME)
-        sample = Sample(image=image, alpha=np.zeros(size, np.float32), weight=1.0)
+        sample = _empty(scenery, picture, size, recipe, rng)
     elif rng.random() < recipe.composite:
         sample = _composed(scenery, picture, size, recipe, rng)
     else:
-        headless = _happens(recipe.headless, rng)
-        image, alpha = crop(picture, size, recipe, rng, headless=headless)
-        if _happens(recipe.patched, rng):
-            image = _patched(image, alpha, scenery, recipe, rng)
-        sample = Sample(image=image, alpha=alpha, weight=picture.weight)
+        sample = _cropped(scenery, picture, size, recipe, rng)
     image, alpha = sample.image, sample.alpha
+    if _happens(recipe.dappled, rng):
+        image = _dappled(image, rng)
     if _happens(recipe.bent, rng):
         image, alpha = _bent(image, alpha, rng)
     if _happens(recipe.strange_light, rng):
         image = _strange_light(image, rng)
     return _either_way_round(camera(image, recipe, rng), alpha, sample.weight, rng)
+
+
+def _empty(
+    scenery: Scenery, picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
+) -> Sample:
+    whole = scenery.photographs and _happens(recipe.empty_photograph, rng)
+    if whole:
+        image = _nearly_whole(scenery.photographs, size, recipe, rng)
+    else:
+        image = background(scenery, size, recipe, rng)
+    if not whole and rng.random() < recipe.empty_objects:
+        if rng.random() < recipe.close_up:  # the thing is in focus, what lies behind is not
+            image = _out_of_focus(image, rng)
+        image = with_objects(image, scenery, recipe, rng, largest=_FILLS_FRAME)
+    if _happens(recipe.shadow_alone, rng):
+        _, outside = crop(picture, size, recipe, rng)
+        image = image * (1 - _shadow(outside, rng))
+    return Sample(image=image, alpha=np.zeros(size, np.float32), weight=1.0)
+
+
+def _cropped(
+    scenery: Scenery, picture: Picture, size: tuple[int, int], recipe: AugmentRecipe, rng: Rng
+) -> Sample:
+    picture, headless = _dressed(picture, recipe, rng)
+    image, alpha = crop(picture, size, recipe, rng, headless=headless)
+    if _happens(recipe.patched, rng):
+        image = _patched(image, alpha, scenery, recipe, rng)
+    if _happens(recipe.shadow_added, rng):
+        image = image * (1 - _shadow(alpha, rng) * (1 - alpha)[..., None])
+    return Sample(image=image, alpha=alpha, weight=picture.weight)
 
 
 def _happens(chance: float, rng: Rng) -> bool:
@@ -151,6 +171,8 @@ def plain(
     alpha = picture.alpha.astype(np.float32) / np.float32(255)
     if rng.random() < recipe.composite:
         behind = background(scenery, (have[0], have[1]), augmentation, rng)
+        if _happens(augmentation.shadow_added, rng):
+            behind = behind * (1 - _shadow(alpha, rng))
         front = estimate_foreground(photo, alpha)
         photo = composite(front, alpha, np.rint(behind * 255).astype(np.uint8))
     scale = max(size[0] / have[0], size[1] / have[1]) * rng.uniform(1.0, zoom)
@@ -214,6 +236,16 @@ def crop(
     )
     border = cv2.BORDER_REFLECT_101
     return _warp(picture.image, matrix, size, border), _warp(picture.alpha, matrix, size, border)
+
+
+def _dressed(
+    picture: Picture, recipe: AugmentRecipe, rng: Rng, *, alone: bool = True
+) -> tuple[Picture, bool]:
+    """The person, at times in other headwear, and whether the frame is to cut off their head."""
+    headless = alone and _happens(recipe.headless, rng)
+    if not headless and _happens(recipe.headwear, rng):
+        picture = headwear.wearing(picture, rng)
+    return picture, headless
 
 
 def _head(picture: Picture) -> float:
@@ -473,6 +505,7 @@ def _placed(
 
     Where the photo cuts the person off, its edge stays outside the frame, so that nobody floats.
     """
+    picture, headless = _dressed(picture, recipe, rng, alone=spot is None)
     height, width = size[0], size[1] if spot is None else spot.width
     have_h, have_w = picture.alpha.shape
     solid = picture.alpha > 127
@@ -490,7 +523,6 @@ def _placed(
     stretch = float(np.exp(rng.uniform(-recipe.stretch, recipe.stretch) / 2))
     scales = (scale * stretch, scale / stretch)
     rows, columns = _extent(solid)
-    headless = spot is None and _happens(recipe.headless, rng)
     if headless:  # what is below the head fills the frame, or more than that
         seen = (rows[-1] - rows[0] + 1) * (1 - _head(picture))
         scales = (height / seen * rng.uniform(1.0, 1.5),) * 2
@@ -595,7 +627,7 @@ def _composed(
         layers[-1] = _with_held(*layers[-1], scenery, recipe, rng)
     for colours, own in layers:
         if kind > 1 - recipe.shadow:
-            image = image * (1 - _shadow(own, rng))[..., None]
+            image = image * (1 - _shadow(own, rng))
         image = own[..., None] * colours + (1 - own[..., None]) * image
         alpha = own + (1 - own) * alpha
     return Sample(image=image.astype(np.float32), alpha=alpha, weight=weight)
@@ -727,25 +759,54 @@ def _strange_light(image: F32, rng: Rng) -> F32:
 
 
 def _shadow(alpha: F32, rng: Rng) -> F32:
-    """How much of the light the person takes from what lies behind, (H, W) in [0, 1).
+    """How much of the light the person takes from what lies behind, (H, W, 3) RGB in [0, 1).
 
     On the ground it starts where they stand and is laid over, short or long; on a wall it is their
-    outline, moved.
+    outline, moved; or it begins on the ground and is bent up a wall. In full sun it is as sharp as
+    they are and nearly black. What light is left is rather the sky's, bluish.
     """
     height, width = alpha.shape
     rows = np.flatnonzero((alpha > 0.5).any(axis=1))
     if not rows.size:
-        return np.zeros_like(alpha)
-    foot = float(rows[-1])
-    if rng.random() < 0.5:
-        lean, flat = rng.uniform(-1.5, 1.5), rng.uniform(-0.5, 0.6)
-        matrix = np.array([[1, -lean, lean * foot], [0, flat, foot * (1 - flat)]], np.float32)
-    else:
-        aside, down = rng.uniform(-0.12, 0.12) * width, rng.uniform(-0.04, 0.08) * height
-        matrix = turn_about((0.0, 0.0), (aside, down), (1.0, 1.0), 0.0)
-    laid = cv2.warpAffine(alpha, matrix, (width, height), flags=cv2.INTER_LINEAR)
-    soft = cv2.GaussianBlur(laid, (0, 0), rng.uniform(0.002, 0.02) * min(height, width))
-    return np.asarray(soft * rng.uniform(0.2, 0.7), np.float32)
+        return np.zeros((height, width, 3), np.float32)
+    foot, tall = float(rows[-1]), float(np.ptp(rows)) + 1
+    middle = float(np.flatnonzero((alpha > 0.5).any(axis=0)).mean())
+    kind = rng.random()
+    on_wall, bent = kind > 0.4, kind > 0.8
+    lean, flat = rng.uniform(-1.5, 1.5), rng.uniform(0.15 if bent else -0.5, 0.6)
+    ground = np.array([[1, -lean, lean * foot], [0, flat, foot * (1 - flat)]], np.float32)
+    larger, slant = rng.uniform(0.9, 1.25), rng.uniform(-0.2, 0.2)
+    aside, down = rng.uniform(-0.15, 0.15) * tall, rng.uniform(-0.06, 0.1) * tall
+    rise = min(rng.uniform(0.02, 0.2), 0.9 * flat) * tall  # of the wall's foot over theirs
+    if bent:  # what stands higher than this falls on the wall
+        height_there = rise / flat
+        larger, aside, down = 1.0, (lean - slant) * height_there, height_there - rise
+    wall = np.array(
+        [
+            [larger, -slant, middle * (1 - larger) + slant * foot + aside],
+            [0, larger, foot * (1 - larger) + down],
+        ],
+        np.float32,
+    )
+    laid = cv2.warpAffine(alpha, wall if on_wall else ground, (width, height))
+    if bent:
+        bend = max(0, round(foot - rise))
+        laid[bend:] = cv2.warpAffine(alpha, ground, (width, height))[bend:]
+    blur = float(np.exp(rng.uniform(np.log(0.001), np.log(0.02))))
+    soft = cv2.GaussianBlur(laid, (0, 0), blur * min(height, width))
+    sky = 1 - rng.uniform(0, 0.15) * np.array([0.0, 0.4, 1.0])
+    return np.asarray(soft[..., None] * (sky * rng.uniform(0.2, 0.93)), np.float32)
+
+
+def _dappled(image: F32, rng: Rng) -> F32:
+    """Shadows of what is outside the frame over everything in it, people too."""
+    size = (image.shape[0], image.shape[1])
+    covered = np.zeros(size, np.float32)
+    for _ in range(int(rng.integers(1, 6))):
+        blur = rng.uniform(0.001, 0.03) * min(size)
+        soft = cv2.GaussianBlur(_outline(size, rng, 1.6), (0, 0), blur)
+        covered = np.maximum(covered, soft)
+    return np.asarray(image * (1 - rng.uniform(0.2, 0.7) * covered)[..., None], np.float32)
 
 
 def _luma(image: F32) -> F32:

@@ -100,6 +100,12 @@ class AugmentRecipe:
     jpeg: float
     low_resolution: float
 
+    # 0 in recipes older than they are, which do not name them.
+    shadow_added: float = 0.0
+    shadow_alone: float = 0.0
+    dappled: float = 0.0
+    headwear: float = 0.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainRecipe:
@@ -206,11 +212,12 @@ class Recipe:
 
 
 def _fill(kind: type[Any], table: dict[str, Any], where: str) -> Any:  # noqa: ANN401
-    names = {field.name for field in dataclasses.fields(kind)}
-    if set(table) != names:
-        raise ValueError(
-            f"{where}: missing {sorted(names - set(table))}, unknown {sorted(set(table) - names)}"
-        )
+    fields = dataclasses.fields(kind)
+    names = {field.name for field in fields}
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if not needed <= set(table) <= names:
+        missing, unknown = sorted(needed - set(table)), sorted(set(table) - names)
+        raise ValueError(f"{where}: missing {missing}, unknown {unknown}")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     return kind(**values)
 
@@ -238,7 +245,8 @@ def load(path: Path = DEFAULT) -> Recipe:
     otherwise.
 
     Raises:
-        ValueError: A field is missing or unknown; the message names it.
+        ValueError: A field is missing that older recipes name, too, or is unknown; the message
+            names it.
         OSError: The file cannot be read.
     """
     table = _table(path.resolve())
