@@ -16,6 +16,7 @@ from portrait_sdk.evaluation.datasets.augment import jpeg, turn_about, warp
 from portrait_sdk.ops.compositing import composite
 from portrait_sdk.ops.foreground import estimate_foreground
 from training import headwear
+from training.pictures import TOUCHES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,6 @@ _SMALLEST, _LARGEST = 0.12, 0.9  # things relative to the frame, beside people
 _FILLS_FRAME = 1.6  # the largest without people
 _MOST = 0.6  # of a photograph's fitting frame, at least
 _BEYOND = (-0.5, 0.6)  # how far the frame's side is left of a passer-by's middle, in half widths
-_TOUCHES = 0.02  # of an edge's pixels are the person's: the photo cuts them off there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,8 +250,7 @@ def _dressed(
 
 def _head(picture: Picture) -> float:
     """About how much of the person's height in the photo is their head and neck."""
-    cut_off = (picture.alpha[-1] > 127).mean() > _TOUCHES  # by the lower edge: a close-up
-    return 0.62 if cut_off else 0.18
+    return 0.62 if picture.cut_off_below else 0.18
 
 
 def fill(image: F32, known: F32) -> F32:
@@ -483,7 +482,7 @@ class _Spot:
 def _is_cut_off(picture: Picture) -> bool:
     """Whether the photo cuts the person off at its left or right edge."""
     solid = picture.alpha > 127
-    return bool(solid[:, 0].mean() > _TOUCHES or solid[:, -1].mean() > _TOUCHES)
+    return bool(solid[:, 0].mean() > TOUCHES or solid[:, -1].mean() > TOUCHES)
 
 
 def _extent(solid: Any) -> tuple[Any, Any]:  # noqa: ANN401
@@ -510,7 +509,7 @@ def _placed(
     have_h, have_w = picture.alpha.shape
     solid = picture.alpha > 127
     sideways = spot is None and _is_cut_off(picture)
-    bottom = solid[-1].mean() > _TOUCHES
+    bottom = picture.cut_off_below
     fit = min(height / have_h, width / have_w)
     if spot is not None:
         scale = fit * rng.uniform(*spot.scale)

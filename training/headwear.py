@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     Rng = np.random.Generator
 
 _OF_BODY, _OF_BUST = 0.13, 0.45  # a head with its hair, of what is seen of the person's height
-_TOUCHES = 0.02  # of the lower edge's pixels are the person's: no more than a bust is seen
 _SMALLEST = 12.0  # pixels across a head, below which nothing is drawn
 _BITS = 4  # of a pixel's fraction, in drawing
 
@@ -31,7 +30,7 @@ def wearing(picture: Picture, rng: Rng) -> Picture:
         picture: With one person, upright.
         rng: The only source of chance.
     """
-    found = _head(picture.alpha)
+    found = _head(picture)
     if found is None:
         return picture
     x, top, wide, high = found
@@ -59,14 +58,13 @@ def wearing(picture: Picture, rng: Rng) -> Picture:
     )
 
 
-def _head(alpha: np.ndarray[Any, Any]) -> tuple[float, float, float, float] | None:
+def _head(picture: Picture) -> tuple[float, float, float, float] | None:
     """Middle column, top row, width and height in pixels; None if there is none to be seen."""
-    solid = alpha > 127
+    solid = picture.alpha > 127
     rows = np.flatnonzero(solid.any(axis=1))
     if not rows.size or rows[0] <= 1:
         return None
-    bust = solid[-1].mean() > _TOUCHES
-    high = (rows[-1] - rows[0] + 1) * (_OF_BUST if bust else _OF_BODY)
+    high = (rows[-1] - rows[0] + 1) * (_OF_BUST if picture.cut_off_below else _OF_BODY)
     middle = solid[int(rows[0] + 0.2 * high) : int(rows[0] + 0.6 * high) + 1]
     widths = middle.sum(axis=1)
     wide = float(np.median(widths))

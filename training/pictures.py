@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     U8 = np.ndarray[Any, np.dtype[np.uint8]]
 
 
+TOUCHES = 0.02
+"""Of an edge's pixels, if they are the person's: the photo cuts them off there."""
 _AROUND_PX = 16  # transparent pixels around a drawing: more than shrinking it blurs
 
 
@@ -46,6 +48,11 @@ class Picture:
     """(H, W), 255 = foreground."""
     weight: float
     """How far the alpha is to be trusted, 0 to 1."""
+
+    @property
+    def cut_off_below(self) -> bool:
+        """The photo's lower edge cuts the person off: a close-up, or no feet."""
+        return bool((self.alpha[-1] > 127).mean() > TOUCHES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
