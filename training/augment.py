@@ -15,7 +15,7 @@ import numpy as np
 from portrait_sdk.evaluation.datasets.augment import jpeg, turn_about, warp
 from portrait_sdk.ops.compositing import composite
 from portrait_sdk.ops.foreground import estimate_foreground
-from training import headwear
+from training import clothes, headwear
 from training.pictures import TOUCHES
 
 if TYPE_CHECKING:
@@ -241,10 +241,12 @@ def crop(
 def _dressed(
     picture: Picture, recipe: AugmentRecipe, rng: Rng, *, alone: bool = True
 ) -> tuple[Picture, bool]:
-    """The person, at times in other headwear, and whether the frame is to cut off their head."""
+    """The person, at times in other clothes, and whether the frame is to cut off their head."""
     headless = alone and _happens(recipe.headless, rng)
     if not headless and _happens(recipe.headwear, rng):
         picture = headwear.wearing(picture, rng)
+    if _happens(recipe.clothes, rng):
+        picture = clothes.changed(picture, _head(picture), rng)
     return picture, headless
 
 

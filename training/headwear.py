@@ -107,7 +107,7 @@ def _hat(
         shade = cv2.GaussianBlur(below, (0, 0), soft) * np.float32(rng.uniform(0.2, 0.75))
     dark = rng.random() < 0.5
     tone = rng.random(3) * rng.uniform(0.02, 0.25) if dark else rng.random(3)
-    shine = _noise(size, rng, cells=int(rng.integers(3, 60))) * rng.uniform(0, 0.4)
+    shine = noise(size, rng, cells=int(rng.integers(3, 60))) * rng.uniform(0, 0.4)
     angle = rng.uniform(-1, 1)
     slope = np.linspace(-angle, angle, size[1], dtype=np.float32) * np.float32(0.3)
     felt = tone * (1 + shine + slope)[..., None]
@@ -133,8 +133,8 @@ def _hair(
     known = seen.size and rng.random() < 0.7
     tone = np.median(seen, axis=0) if known else rng.random(3) * rng.uniform(0.1, 0.9)
     size = (image.shape[0], image.shape[1])
-    curls = _noise(size, rng, cells=int(rng.integers(40, 200)))
-    curls = curls + _noise(size, rng, cells=int(rng.integers(5, 30)))
+    curls = noise(size, rng, cells=int(rng.integers(40, 200)))
+    curls = curls + noise(size, rng, cells=int(rng.integers(5, 30)))
     return np.clip(tone * (1 + curls * rng.uniform(0.1, 0.7))[..., None], 0, 1).astype(np.float32)
 
 
@@ -143,13 +143,13 @@ def _cloud(size: tuple[int, int], middle: tuple[float, float], wide: float, rng:
     across, down = wide * rng.uniform(0.6, 1.15), wide * rng.uniform(0.6, 1.2)
     y, x = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
     far = np.hypot((x - middle[0]) / across, (y - middle[1]) / down)
-    frayed = _noise(size, rng, cells=int(rng.integers(20, 80))) * rng.uniform(0.03, 0.15)
-    bumps = _noise(size, rng, cells=int(rng.integers(3, 10))) * rng.uniform(0.0, 0.3)
+    frayed = noise(size, rng, cells=int(rng.integers(20, 80))) * rng.uniform(0.03, 0.15)
+    bumps = noise(size, rng, cells=int(rng.integers(3, 10))) * rng.uniform(0.0, 0.3)
     soft = rng.uniform(0.04, 0.2)
     return np.clip((1 - far + frayed + bumps) / soft + 0.5, 0, 1).astype(np.float32)
 
 
-def _noise(size: tuple[int, int], rng: Rng, *, cells: int) -> F32:
+def noise(size: tuple[int, int], rng: Rng, *, cells: int) -> F32:
     """Smooth, about -1 to 1, so many of its waves from left to right."""
     drawn = rng.uniform(-1, 1, (max(2, cells * size[0] // size[1]), cells)).astype(np.float32)
     resized = cv2.resize(drawn, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)

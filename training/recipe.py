@@ -105,6 +105,7 @@ class AugmentRecipe:
     shadow_alone: float = 0.0
     dappled: float = 0.0
     headwear: float = 0.0
+    clothes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1034,6 +1034,46 @@ for alpha in (body * 0, np.roll(body, -80, axis=0)):
 """)
 
 
+def test_clothes_are_changed_below_the_neck_and_nothing_else_is() -> None:
+    run("""
+import dataclasses
+import cv2
+import numpy as np
+from training import augment, clothes, pictures, recipe
+rng = np.random.default_rng(0)
+image = rng.integers(90, 120, (300, 200, 3), dtype=np.uint8)
+alpha = np.zeros((300, 200), np.uint8)
+cv2.ellipse(alpha, (100, 50), (15, 25), 0, 0, 360, 255, -1)
+cv2.rectangle(alpha, (70, 75), (130, 280), 255, -1)
+alpha = cv2.GaussianBlur(alpha, (0, 0), 1.0)
+image[100:200, 70:131] //= 2                               # the old cloth's folds
+one = pictures.Picture(name="body", image=image, alpha=alpha, weight=0.5)
+body, cloths, folds = alpha[110:270] > 250, set(), 0
+for seed in range(24):
+    seen = clothes.changed(one, 0.18, np.random.default_rng(seed))
+    again = clothes.changed(one, 0.18, np.random.default_rng(seed))
+    assert (seen.image == again.image).all()
+    assert seen.alpha is alpha and seen.weight == 0.5 and seen.image.dtype == np.uint8
+    moved = np.abs(seen.image.astype(int) - image).max(axis=2)
+    assert moved[alpha == 0].max() == 0 and moved[:35].max() == 0    # surroundings and face
+    assert (moved[110:270][body] > 8).mean() > 0.8                   # all that is worn
+    cloths.add(tuple(np.round(seen.image[240, 100], -1)))
+    dark, light = (seen.image[top : top + 50, 80:120] for top in (130, 210))
+    folds += np.median(dark, axis=(0, 1)).sum() < np.median(light, axis=(0, 1)).sum()
+assert len(cloths) >= 12, cloths
+assert folds >= 16, folds
+# Asked for by its chance; whoever has nothing below the neck stays as they are.
+r = recipe.load()
+for chance, asked in ((0.0, False), (1.0, True)):
+    own = dataclasses.replace(r.augment, clothes=chance, headwear=0.0, headless=0.0)
+    got, _ = augment._dressed(one, own, np.random.default_rng(1))
+    assert (got is not one) == asked
+nobody = dataclasses.replace(one, alpha=alpha * 0)
+assert clothes.changed(nobody, 0.18, rng) is nobody
+assert clothes.changed(one, 0.95, rng) is one
+""")
+
+
 def test_frozen_blocks_stay_as_they_were(
     pictures: Path, short_recipe: Path, tmp_path: Path
 ) -> None:
@@ -1216,7 +1256,7 @@ r = recipe.load()
 none = dict.fromkeys(("empty", "group", "passer_by", "held", "shadow", "objects", "tumble"), 0.0)
 none |= dict.fromkeys(("headless", "recoloured", "patched", "bent", "strange_light"), 0.0)
 none |= dict.fromkeys(("grey", "dark", "blur", "noise", "jpeg", "low_resolution"), 0.0)
-none |= dict.fromkeys(("shadow_added", "shadow_alone", "dappled", "headwear"), 0.0)
+none |= dict.fromkeys(("shadow_added", "shadow_alone", "dappled", "headwear", "clothes"), 0.0)
 none |= dict(rotation_deg=0.0, stretch=0.0)
 def samples(count=24, **chances):
     own = dataclasses.replace(r.augment, **none | chances)
