@@ -10,8 +10,10 @@ from the seed there:
 - *mixed*: one to five people, near and far, over photographs without people; MAD and IoU. Composed
   by what composes training's pictures, which favours a model trained on them.
 - *poor*: photos of ccp's list, grey, dark, blurred, as JPEG of quality 30, turned as EXIF says.
-- *moved*: by how much that list's masks lie right of and below alpha, median, and the IoU of alpha
-  moved by it: what the masks' own place costs every model.
+- *moved*: by how much that list's masks lie right of and below alpha, median, and MAD and IoU of
+  alpha moved by it: what the masks' own place costs every model.
+- *on the photo*: by how much alpha's edges lie right of and below the photo's own, and the masks'
+  likewise: which of the two lie aside.
 - *people*: the close-ups as they are, by how much fine hair they show (thirds, by the share of soft
   alpha around the head), and all of them with whatever has the colour of skin made darker; MAD. Too
   few of them have dark skin for a figure of its own, so the same pictures are compared.
@@ -61,6 +63,7 @@ _CLOSEUPS = 0.3  # of the mixed composites begin with a close-up
 _ORIENTATION, _TURNED_LEFT = 0x0112, 6
 _CLEAR, _SOLID = 12, 243  # of 8-bit alpha: below and above, not soft
 _NEAR = 0.25  # alphas that differ by more do not by where an edge lies
+_SHIFTS, _BLUR = range(-4, 5), 1.5  # pixels
 _LOST = 0.8  # an IoU below it: part of somebody is missing, or more than people found
 _DARKER = (0.30, 0.24, 0.20)  # of the light, as dark skin reflects beside light skin
 
@@ -223,16 +226,44 @@ def displacement(alpha: AlphaF32, truth: AlphaF32) -> tuple[float, float]:
 
 
 def moved(alphas: Sequence[AlphaF32], truths: Sequence[AlphaF32]) -> dict[str, float]:
-    """How far right of and below ``alphas`` ``truths`` lie, and the IoU of alpha moved there."""
+    """How far right of and below ``alphas`` ``truths`` lie; MAD and IoU of alpha moved there."""
     found = [displacement(*pair) for pair in zip(alphas, truths, strict=True)]
     x, y = (float(np.median(each)) for each in zip(*found, strict=True))
+    return {"right": x, "below": y, **_means(*_errors((_shifted(a, x, y) for a in alphas), truths))}
+
+
+def _shifted(plane: AlphaF32, x: float, y: float) -> AlphaF32:
+    """``plane`` moved right and down by fractions of a pixel."""
     matrix = np.array([[1, 0, x], [0, 1, y]], np.float64)
-    ious = []
-    for alpha, truth in zip(alphas, truths, strict=True):
-        size = (alpha.shape[1], alpha.shape[0])
-        shifted = cv2.warpAffine(alpha, matrix, size, borderMode=cv2.BORDER_REPLICATE)
-        ious.append(metrics.iou(np.asarray(shifted, np.float32), truth))
-    return {"right": x, "below": y, "iou": float(np.mean(ious))}
+    size = (plane.shape[1], plane.shape[0])
+    return np.asarray(
+        cv2.warpAffine(plane, matrix, size, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )
+
+
+def off_the_photo(alphas: Sequence[AlphaF32], photos: Sequence[Image]) -> dict[str, float]:
+    """How far right of and below the photos' own edges those of ``alphas`` lie, in pixels.
+
+    Alpha's slopes along an axis are moved along it; where they coincide best with the photo's, on
+    the mean over all photos, is where alpha should lie.
+    """
+    found = {}
+    for name, (x, y) in {"right": (1, 0), "below": (0, 1)}.items():
+        curve = np.zeros(len(_SHIFTS))
+        for alpha, photo in zip(alphas, photos, strict=True):
+            grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+            # Both blurred alike: a mask's stairs have slopes of one pixel, alpha's are wide.
+            own, seen = (
+                np.abs(cv2.Sobel(cv2.GaussianBlur(plane, (0, 0), _BLUR), cv2.CV_32F, x, y))
+                for plane in (alpha, grey)
+            )
+            agrees = [float((np.roll(own, by, axis=1 if x else 0) * seen).sum()) for by in _SHIFTS]
+            curve += np.divide(agrees, max(*agrees, 1e-9))
+        best = int(np.clip(curve.argmax(), 1, len(curve) - 2))
+        before, at, after = np.log(np.maximum(curve[best - 1 : best + 2], 1e-9))
+        # The peak of the bell through them; a half at most.
+        found[name] = -float(_SHIFTS[best] + (before - after) / (2 * (before - 2 * at + after)))
+    return found
 
 
 def _score_street(
@@ -243,7 +274,8 @@ def _score_street(
     poor = {"as it is": _means(*_errors(alphas, truths))}
     for kind, change in POOR.items():
         poor[kind] = _score_whole(matting, [(change(image), truth) for image, truth in photos])
-    return {"poor": poor, "moved": moved(alphas, truths)}
+    own = off_the_photo(alphas, [image for image, _ in photos])
+    return {"poor": poor, "moved": moved(alphas, truths), "on the photo": own}
 
 
 def _score_empty(matting: Matting, scenes: Mapping[str, Sequence[Image]]) -> dict[str, float]:
@@ -373,8 +405,9 @@ def main() -> None:
         "poor": len(photos),
         "elsewhere": len(others),
     }
-    rounded = _rounded({"list": arguments.list, "counts": counts, "models": rows})
-    print(harness.save(arguments.name, rounded))
+    masks = off_the_photo([truth for _, truth in photos], [image for image, _ in photos])
+    found = {"list": arguments.list, "counts": counts, "masks": masks, "models": rows}
+    print(harness.save(arguments.name, _rounded(found)))
 
 
 def _rounded(value: Any) -> Any:  # noqa: ANN401 - JSON

@@ -265,6 +265,16 @@ def quality() -> str:
         ),
         row("street photos: below it", "moved", "below", 2),
         row("street photos: IoU at 0.5 of alpha moved there", "moved", "iou"),
+        *(
+            row(
+                f"street photos: alpha lies {where} the photo's own edges, pixels "
+                f"(the masks: {result['masks'][name]:.2f})",
+                "on the photo",
+                name,
+                2,
+            )
+            for name, where in (("right", "right of"), ("below", "below"))
+        ),
         "",
     ]
     return "\n".join(lines)

@@ -49,6 +49,19 @@ def test_moved_makes_up_for_a_list_that_lies_aside() -> None:
     before = np.mean([bench_quality.metrics.iou(a, t) for a, t in zip(alphas, truths, strict=True)])
     assert before < 0.975
     assert 0.99 < found["iou"] <= 1
+    assert found["mad"] < 0.003
+
+
+@pytest.mark.parametrize(("right", "below"), [(0.0, 0.0), (0.5, -0.25), (-0.6, 0.4)])
+@pytest.mark.parametrize("soft", [1.0, 3.0])
+def test_whether_alpha_or_the_truth_lies_aside_is_told_by_the_photo(
+    right: float, below: float, soft: float
+) -> None:
+    centres = [(56, 72), (50, 70), (60, 76)]
+    photos = [np.dstack([np.rint(disc(x, y) * 150 + 40).astype(np.uint8)] * 3) for x, y in centres]
+    alphas = [disc(x + right, y + below, soft) for x, y in centres]
+    found = bench_quality.off_the_photo(alphas, photos)
+    assert (found["right"], found["below"]) == pytest.approx((right, below), abs=0.1)
 
 
 def test_fine_hair_is_the_soft_part_around_the_head() -> None:

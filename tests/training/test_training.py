@@ -1349,7 +1349,7 @@ assert {{name.partition(".")[0] for name in set(larger) - set(mean)}} == {{"arou
         (f"{tmp_path}/one.pt=nan", "weights of an average must be positive, got [nan]"),
         ("--take=head", "--take head: expected a part of the network, = and a file"),
         (f"{tmp_path}/missing.pt=1", "missing.pt"),
-        (f"{START.with_name('portrait-m-4.safetensors')}=1", "another network: "),
+        (f"{START.with_name('portrait-m-5.safetensors')}=1", "another network: "),
     ):
         done = averaged(wrong, *([f"{tmp_path}/one.pt=1"] if "--take" in wrong else []))
         assert done.returncode == 1
@@ -1399,6 +1399,9 @@ assert len(shares) >= 16 and max(shares) > 0.3 and min(shares) < 0.2, shares
         ("portrait-s-11", 3, "portrait-s-11"),
         ("portrait-m-wide", 6, "portrait-s-11"),
         ("portrait-m-3", 6, "portrait-m-3"),
+        ("portrait-m-4", 6, "portrait-m-4"),
+        ("portrait-m-wide-2", 6, "portrait-m-5a"),
+        ("portrait-m-clothes", 6, "portrait-m-5b"),
     ],
 )
 def test_the_recipes_of_what_todays_recipes_start_from_can_be_read(
