@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     F32 = np.ndarray[Any, np.dtype[np.float32]]
     Rng = np.random.Generator
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _LEAST = 24  # pixels from neck to hem, below which nothing is drawn
 _CLEAR = 8  # of 8-bit alpha: what lies behind
 
@@ -47,7 +46,8 @@ def changed(picture: Picture, head: float, rng: Rng) -> Picture:
         waist = rows[0] + tall * rng.uniform(max(0.4, head), 1.0)
         lower = _below(picture.alpha, waist, rng)[..., None]
         cloth = cloth + lower * (_cloth(size, tall, behind, rng) - cloth)
-    light = cv2.GaussianBlur(image @ _LUMA, (0, 0), 0.002 * tall + 0.3)
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
+    light = cv2.GaussianBlur(grey, (0, 0), 0.002 * tall + 0.3)
     folds = light / max(float(light[worn > 0.5].mean()), 0.02)
     shade = np.clip(folds, 0.2, 2.0) ** np.float32(rng.uniform(0.2, 1.0))
     new = np.clip(cloth * shade[..., None], 0, 1)
