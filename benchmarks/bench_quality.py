@@ -247,23 +247,24 @@ def off_the_photo(alphas: Sequence[AlphaF32], photos: Sequence[Image]) -> dict[s
     Alpha's slopes along an axis are moved along it; where they coincide best with the photo's, on
     the mean over all photos, is where alpha should lie.
     """
-    found = {}
-    for name, (x, y) in {"right": (1, 0), "below": (0, 1)}.items():
-        curve = np.zeros(len(_SHIFTS))
-        for alpha, photo in zip(alphas, photos, strict=True):
-            grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-            # Both blurred alike: a mask's stairs have slopes of one pixel, alpha's are wide.
-            own, seen = (
-                np.abs(cv2.Sobel(cv2.GaussianBlur(plane, (0, 0), _BLUR), cv2.CV_32F, x, y))
-                for plane in (alpha, grey)
-            )
+    axes = {"right": (1, 0), "below": (0, 1)}
+    curves = {name: np.zeros(len(_SHIFTS)) for name in axes}
+    for alpha, photo in zip(alphas, photos, strict=True):
+        grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+        # Both blurred alike: a mask's stairs have slopes of one pixel, alpha's are wide.
+        smooth = [cv2.GaussianBlur(plane, (0, 0), _BLUR) for plane in (alpha, grey)]
+        for name, (x, y) in axes.items():
+            own, seen = (np.abs(cv2.Sobel(plane, cv2.CV_32F, x, y)) for plane in smooth)
             agrees = [float((np.roll(own, by, axis=1 if x else 0) * seen).sum()) for by in _SHIFTS]
-            curve += np.divide(agrees, max(*agrees, 1e-9))
-        best = int(np.clip(curve.argmax(), 1, len(curve) - 2))
-        before, at, after = np.log(np.maximum(curve[best - 1 : best + 2], 1e-9))
-        # The peak of the bell through them; a half at most.
-        found[name] = -float(_SHIFTS[best] + (before - after) / (2 * (before - 2 * at + after)))
-    return found
+            curves[name] += np.divide(agrees, max(*agrees, 1e-9))
+    return {name: -_peak(curve) for name, curve in curves.items()}
+
+
+def _peak(curve: np.ndarray[Any, Any]) -> float:
+    """By which of ``_SHIFTS``, or between which, a bell through the highest three is highest."""
+    best = int(np.clip(curve.argmax(), 1, len(curve) - 2))
+    before, at, after = np.log(np.maximum(curve[best - 1 : best + 2], 1e-9))
+    return float(_SHIFTS[best] + (before - after) / (2 * (before - 2 * at + after)))
 
 
 def _score_street(
