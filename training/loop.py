@@ -107,6 +107,29 @@ def _start(net: PortraitNet, recipe: Recipe) -> None:
         growth.grow(net, {name: value.float() for name, value in load(data).items()})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if start.imagenet_share:
+        _back_to_imagenet(net.encoder, start.frozen_blocks, 0.0)  # folds norms, as the run will
+
+
+def _back_to_imagenet(encoder: portrait.Encoder, kept: int, share: float) -> None:
+    """Move the encoder's blocks after the first ``kept`` towards what they were on ImageNet.
+
+    Source:
+        Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022; norms are folded into
+        the convolutions first, whose weights mean nothing without them.
+    """
+    fresh = portrait.Encoder()
+    fresh.load_imagenet(imagenet_weights("lite0"))
+    fresh.to(next(encoder.parameters()).device)
+    for block, new in zip(encoder.blocks[kept:], fresh.blocks[kept:], strict=True):
+        for own, other in zip(block.modules(), new.modules(), strict=True):
+            if isinstance(own, portrait.ConvNorm):
+                assert isinstance(other, portrait.ConvNorm)
+                weight, bias = (
+                    one.lerp(two, share)
+                    for one, two in zip(own.folded(), other.folded(), strict=True)
+                )
+                own.fill(weight, bias)
 
 
 def _parts(net: PortraitNet, named: tuple[str, ...]) -> list[tuple[str, torch.nn.Module]]:
@@ -139,11 +162,13 @@ class Trainer:
         self.net = build(recipe)
         _start(self.net, recipe)
         self.net.to(device, memory_format=torch.channels_last)
+        self.start = {name: value.clone() for name, value in self.net.state_dict().items()}
+        blocks, net = recipe.start.frozen_blocks, self.net.encoder
+        if recipe.start.imagenet_share:
+            _back_to_imagenet(net, blocks, recipe.start.imagenet_share)
         self.average = build(recipe).to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.net.state_dict())
         self.average.eval()
-        self.start = {name: value.clone() for name, value in self.net.state_dict().items()}
-        blocks, net = recipe.start.frozen_blocks, self.net.encoder
         self.frozen = (net.stem, *net.blocks[:blocks]) if blocks else ()
         for part in self.frozen:
             part.requires_grad_(requires_grad=False)

@@ -52,16 +52,21 @@ class StartRecipe:
     trained: tuple[str, ...]
     """The network's parts that are trained, the others stay; none named, all are."""
     share: float
-    """Of the starting weights in the final ones, 0 to 1: both are averaged."""
+    """Of the file's weights in the final ones, 0 to 1: both are averaged."""
+    imagenet_share: float = 0.0
+    """Of ImageNet's weights in the encoder's blocks after the frozen ones, 0 to 1; not in what
+    ``share`` is of."""
 
     def __post_init__(self) -> None:
         """Beyond 0 to 1 it would be no average.
 
         Raises:
-            ValueError: ``share`` is.
+            ValueError: One of the shares is.
         """
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"start: share = {self.share} must lie in 0 to 1")
+        for name in ("share", "imagenet_share"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise ValueError(f"start: {name} = {share} must lie in 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

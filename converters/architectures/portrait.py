@@ -85,9 +85,27 @@ class ConvNorm(nn.Sequential):
         if norm.training:
             y: Tensor = norm(conv(x))
         else:
-            scale, shift = _scale_shift(norm)
-            y = _convolve(conv, x, conv.weight * scale[:, None, None, None], shift)
+            y = _convolve(conv, x, *self.folded())
         return activation[0](y) if activation else y
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the convolution that, alone, says what it says outside training."""
+        conv, norm, *_ = self
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        scale, shift = _scale_shift(norm)
+        return conv.weight * scale[:, None, None, None], shift
+
+    @torch.no_grad()
+    def fill(self, weight: Tensor, bias: Tensor) -> None:
+        """Become the convolution of this weight and bias, with a norm that only adds the bias."""
+        conv, norm, *_ = self
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        norm.reset_running_stats()
+        norm.weight.fill_(math.sqrt(1 + norm.eps))  # the variance that it divides by is 1
+        norm.bias.copy_(bias)
+        conv.weight.copy_(weight)
 
 
 def _convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

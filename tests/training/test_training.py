@@ -111,7 +111,7 @@ def short_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = (CHECKOUT / "training/recipe.toml").read_text("utf-8")
     for name, value in {
         "steps": 4, "warmup_steps": 1, "decay_steps": 2, "checkpoint_every": 2, "validate_every": 4,
-        "share": 0.2, "trained": [],
+        "share": 0.2, "imagenet_share": 0.0, "trained": [],
     }.items():  # fmt: skip
         head, _, rest = text.partition(f"\n{name} = ")
         text = f"{head}\n{name} = {value}\n{rest.partition(chr(10))[2]}"
@@ -408,7 +408,12 @@ except ValueError as error:
             "\ncheckpoint_every = 49\n",
             "must be a multiple of checkpoint_every = 49",
         ),
-        ("\nshare = 0.0 ", "\nshare = 2.0 ", "start: share = 2.0 must lie in 0 to 1"),
+        ("\nshare = 0.4 ", "\nshare = 2.0 ", "start: share = 2.0 must lie in 0 to 1"),
+        (
+            "\nimagenet_share = 0.2 ",
+            "\nimagenet_share = -0.2 ",
+            "start: imagenet_share = -0.2 must lie in 0 to 1",
+        ),
         ("\nzoom = ", "\nzooms = ", "plain: missing ['zoom'], unknown ['zooms']"),
     ],
 )
@@ -1017,8 +1022,8 @@ people = [pictures.Picture(name="body", image=image, alpha=body, weight=1.0)]
 for name in ("_cropped", "_composed"):
     def colour(chance):  # the person is grey, but for noise
         own = dataclasses.replace(
-            r.augment, headwear=chance, headless=0, group=0, passer_by=0, held=0, objects=0,
-            shadow=0, shadow_added=0, recoloured=0, patched=0, tumble=0, small_person=0,
+            r.augment, headwear=chance, clothes=0, headless=0, group=0, passer_by=0, held=0,
+            objects=0, shadow=0, shadow_added=0, recoloured=0, patched=0, tumble=0, small_person=0,
         )
         scenery, found = augment.Scenery(photos=people), []
         for seed in range(24):
@@ -1143,6 +1148,50 @@ torch.save(trainer.start, {str(tmp_path / "start.pt")!r})
     assert {"around.to8.weight", "around.fuse32.mix.0.weight"} <= moved
     given = load_file(START)
     assert torch.equal(given["encoder.stem.0.weight"].float(), end["encoder.stem.0.weight"])
+
+
+def test_the_encoder_goes_back_towards_imagenet_by_as_much_as_asked(tmp_path: Path) -> None:
+    recipe = tmp_path / "share.toml"
+
+    recipe.write_text(
+        f"based_on = {str(RECIPE)!r}\n[start]\nfrozen_blocks = 3\nimagenet_share = 0.25\n",
+        encoding="utf-8",
+    )
+    run(f"""
+from pathlib import Path
+import torch
+from safetensors.torch import load_file
+from converters.architectures.portrait import ConvNorm, Encoder
+from training import loop, recipe
+r = recipe.load(Path({str(recipe)!r}))
+trainer = loop.Trainer(r, torch.device("cpu"))
+found, given, kept = trainer.average, loop.build(r), loop.build(r).eval()
+kept.load_state_dict(trainer.start)  # what the recipe's share is of: the file's
+loop.growth.grow(given, {{n: v.float() for n, v in load_file({str(START)!r}).items()}})
+fresh = Encoder()
+fresh.load_imagenet(loop.imagenet_weights("lite0"))
+convolutions = [
+    [dict(net.named_modules())[name] for net in (found.encoder, given.eval().encoder, fresh.eval())]
+    for name, module in fresh.named_modules() if isinstance(module, ConvNorm)
+]
+first = 1 + sum(isinstance(m, ConvNorm) for b in fresh.blocks[:3] for m in b.modules())
+assert 0 < first < len(convolutions)
+for index, (mean, own, imagenet) in enumerate(convolutions):
+    for wanted, one, two in zip(mean.folded(), own.folded(), imagenet.folded(), strict=True):
+        if index >= first:
+            assert not torch.equal(one, two)
+            one = 0.75 * one + 0.25 * two
+        torch.testing.assert_close(wanted, one)
+x = torch.randn(1, mean[0].in_channels, 4, 4)
+weight, bias = mean.folded()
+torch.testing.assert_close(mean(x), torch.nn.functional.conv2d(x, weight, bias))
+for name, value in found.state_dict().items():
+    if value.is_floating_point() and not name.startswith("encoder."):
+        assert torch.equal(value, given.state_dict()[name]), name
+image = torch.rand(1, 3, 64, 96) * 2 - 1
+torch.testing.assert_close(kept(image), given(image), atol=1e-4, rtol=0)
+assert (found(image) - given(image)).abs().max() > 1e-3
+""")
 
 
 def test_an_architecture_of_somebody_else_is_not_trained(tmp_path: Path) -> None:
