@@ -107,29 +107,33 @@ def _start(net: PortraitNet, recipe: Recipe) -> None:
         growth.grow(net, {name: value.float() for name, value in load(data).items()})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if start.imagenet_share:
-        _back_to_imagenet(net.encoder, start.frozen_blocks, 0.0)  # folds norms, as the run will
+
+
+def _convolutions(encoder: portrait.Encoder, kept: int) -> list[portrait.ConvNorm]:
+    """Those of the encoder's blocks after the first ``kept``."""
+    return [part for part in encoder.blocks[kept:].modules() if isinstance(part, portrait.ConvNorm)]
+
+
+def _fold(encoder: portrait.Encoder, kept: int) -> None:
+    """Bring the norms of the blocks after the first ``kept`` into their convolutions' weights."""
+    for own in _convolutions(encoder, kept):
+        own.fill(*own.folded())
 
 
 def _back_to_imagenet(encoder: portrait.Encoder, kept: int, share: float) -> None:
-    """Move the encoder's blocks after the first ``kept`` towards what they were on ImageNet.
+    """Move the encoder's folded blocks after the first ``kept`` towards ImageNet's.
 
     Source:
-        Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022; norms are folded into
-        the convolutions first, whose weights mean nothing without them.
+        Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", CVPR 2022; of folded weights,
+        since those of a convolution mean nothing without its norm.
     """
     fresh = portrait.Encoder()
     fresh.load_imagenet(imagenet_weights("lite0"))
     fresh.to(next(encoder.parameters()).device)
-    for block, new in zip(encoder.blocks[kept:], fresh.blocks[kept:], strict=True):
-        for own, other in zip(block.modules(), new.modules(), strict=True):
-            if isinstance(own, portrait.ConvNorm):
-                assert isinstance(other, portrait.ConvNorm)
-                weight, bias = (
-                    one.lerp(two, share)
-                    for one, two in zip(own.folded(), other.folded(), strict=True)
-                )
-                own.fill(weight, bias)
+    pairs = zip(_convolutions(encoder, kept), _convolutions(fresh, kept), strict=True)
+    for own, other in pairs:
+        both = zip(own.folded(), other.folded(), strict=True)
+        own.fill(*(one.lerp(two, share) for one, two in both))
 
 
 def _parts(net: PortraitNet, named: tuple[str, ...]) -> list[tuple[str, torch.nn.Module]]:
@@ -162,10 +166,13 @@ class Trainer:
         self.net = build(recipe)
         _start(self.net, recipe)
         self.net.to(device, memory_format=torch.channels_last)
-        self.start = {name: value.clone() for name, value in self.net.state_dict().items()}
         blocks, net = recipe.start.frozen_blocks, self.net.encoder
-        if recipe.start.imagenet_share:
-            _back_to_imagenet(net, blocks, recipe.start.imagenet_share)
+        back = recipe.start.imagenet_share
+        if back:
+            _fold(net, blocks)  # what the final weights are averaged with is laid out as they are
+        self.start = {name: value.clone() for name, value in self.net.state_dict().items()}
+        if back:
+            _back_to_imagenet(net, blocks, back)
         self.average = build(recipe).to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.net.state_dict())
         self.average.eval()

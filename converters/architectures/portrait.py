@@ -79,29 +79,27 @@ class ConvNorm(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C', H', W')."""
-        conv, norm, *activation = self
-        assert isinstance(conv, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        if norm.training:
-            y: Tensor = norm(conv(x))
-        else:
-            y = _convolve(conv, x, *self.folded())
+        _, _, *activation = self
+        conv, norm = self._pair()
+        y: Tensor = norm(conv(x)) if norm.training else _convolve(conv, x, *self.folded())
         return activation[0](y) if activation else y
 
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the convolution that, alone, says what it says outside training."""
+    def _pair(self) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
         conv, norm, *_ = self
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
+        return conv, norm
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the convolution that, alone, says what it says outside training."""
+        conv, norm = self._pair()
         scale, shift = _scale_shift(norm)
         return conv.weight * scale[:, None, None, None], shift
 
     @torch.no_grad()
     def fill(self, weight: Tensor, bias: Tensor) -> None:
         """Become the convolution of this weight and bias, with a norm that only adds the bias."""
-        conv, norm, *_ = self
-        assert isinstance(conv, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
+        conv, norm = self._pair()
         norm.reset_running_stats()
         norm.weight.fill_(math.sqrt(1 + norm.eps))  # the variance that it divides by is 1
         norm.bias.copy_(bias)

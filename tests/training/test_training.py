@@ -1152,7 +1152,6 @@ torch.save(trainer.start, {str(tmp_path / "start.pt")!r})
 
 def test_the_encoder_goes_back_towards_imagenet_by_as_much_as_asked(tmp_path: Path) -> None:
     recipe = tmp_path / "share.toml"
-
     recipe.write_text(
         f"based_on = {str(RECIPE)!r}\n[start]\nfrozen_blocks = 3\nimagenet_share = 0.25\n",
         encoding="utf-8",
@@ -1446,6 +1445,7 @@ assert len(shares) >= 16 and max(shares) > 0.3 and min(shares) < 0.2, shares
         ("portrait-s-wide-3", 0, "portrait-s-3"),
         ("portrait-s-10", 3, "portrait-s-10"),
         ("portrait-s-11", 3, "portrait-s-11"),
+        ("portrait-s-12", 5, "portrait-s-11"),
         ("portrait-m-wide", 6, "portrait-s-11"),
         ("portrait-m-3", 6, "portrait-m-3"),
         ("portrait-m-4", 6, "portrait-m-4"),
