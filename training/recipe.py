@@ -217,6 +217,10 @@ class Recipe:
     model: ModelRecipe
 
 
+_TYPES: dict[str, Any] = {"float": int | float, "int": int, "bool": bool, "str": str}
+"""Of plain fields, by their annotations."""
+
+
 def _fill(kind: type[Any], table: dict[str, Any], where: str) -> Any:  # noqa: ANN401
     fields = dataclasses.fields(kind)
     names = {field.name for field in fields}
@@ -224,6 +228,10 @@ def _fill(kind: type[Any], table: dict[str, Any], where: str) -> Any:  # noqa: A
     if not needed <= set(table) <= names:
         missing, unknown = sorted(needed - set(table)), sorted(set(table) - names)
         raise ValueError(f"{where}: missing {missing}, unknown {unknown}")
+    for field in fields:
+        value, type_ = table.get(field.name), _TYPES.get(str(field.type), object)
+        if field.name in table and not isinstance(value, type_):
+            raise ValueError(f"{where}: {field.name} = {value!r} must be of type {field.type}")
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     return kind(**values)
 

@@ -414,6 +414,12 @@ except ValueError as error:
             "\nimagenet_share = -0.2 ",
             "start: imagenet_share = -0.2 must lie in 0 to 1",
         ),
+        (
+            "\nimagenet_share = 0.2 ",
+            '\nimagenet_share = "half" ',
+            "start: imagenet_share = 'half' must be of type float",
+        ),
+        ("\nsteps = 1400", "\nsteps = 1.5", "schedule: steps = 1.5 must be of type int"),
         ("\nzoom = ", "\nzooms = ", "plain: missing ['zoom'], unknown ['zooms']"),
     ],
 )
