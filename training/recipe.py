@@ -236,13 +236,29 @@ def _fill(kind: type[Any], table: dict[str, Any], where: str) -> Any:  # noqa: A
     return kind(**values)
 
 
+_SECTIONS: dict[str, type] = {
+    "data": DataRecipe,
+    "start": StartRecipe,
+    "augment": AugmentRecipe,
+    "plain": PlainRecipe,
+    "loss": LossRecipe,
+    "model": ModelRecipe,
+}
+"""Those beside ``schedule``, which holds sizes of its own."""
+
+
 def _table(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in before:
         raise ValueError(f"{path}: is based on itself")
-    table = tomllib.loads(path.read_text("utf-8"))
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: {error}") from error
     base = table.pop("based_on", None)
     if base is None:
         return table
+    if not isinstance(base, str) or not (path.parent / base).is_file():
+        raise ValueError(f"{path}: based_on = {base!r}: there is no such file, seen from there")
     whole = _table((path.parent / base).resolve(), (*before, path))
     for name, value in table.items():
         if isinstance(value, dict) and isinstance(whole.get(name), dict):
@@ -259,19 +275,19 @@ def load(path: Path = DEFAULT) -> Recipe:
     otherwise.
 
     Raises:
-        ValueError: A field is missing that older recipes name, too, or is unknown; the message
-            names it.
+        ValueError: It is no TOML, names a file that is not there, or a section or field is missing
+            that older recipes name, too, or unknown, or of another type; the message names it.
         OSError: The file cannot be read.
     """
     table = _table(path.resolve())
+    missing = [n for n in ("schedule", *_SECTIONS) if not isinstance(table.get(n), dict)]
+    if missing:
+        raise ValueError(f"{path}: no section [{missing[0]}]")
     schedule = dict(table["schedule"])
-    schedule["sizes"] = [_fill(BatchSize, s, "schedule.sizes") for s in schedule["sizes"]]
-    table["data"] = _fill(DataRecipe, table["data"], "data")
-    table["start"] = _fill(StartRecipe, table["start"], "start")
-    table["augment"] = _fill(AugmentRecipe, table["augment"], "augment")
-    table["plain"] = _fill(PlainRecipe, table["plain"], "plain")
+    if isinstance(sizes := schedule.get("sizes"), list):
+        schedule["sizes"] = [_fill(BatchSize, one, "schedule.sizes") for one in sizes]
     table["schedule"] = _fill(ScheduleRecipe, schedule, "schedule")
-    table["loss"] = _fill(LossRecipe, table["loss"], "loss")
-    table["model"] = _fill(ModelRecipe, table["model"], "model")
+    for name, kind in _SECTIONS.items():
+        table[name] = _fill(kind, table[name], name)
     recipe: Recipe = _fill(Recipe, table, str(path))
     return recipe

@@ -483,6 +483,17 @@ except ValueError as error:
     print(error)
 """
     assert run(code) == f"{path}: is based on itself\n"
+    for said, why in {
+        'based_on = "gone.toml"': (
+            "based_on = 'gone.toml': there is no such file, seen from there"
+        ),
+        "based_on = 3": "based_on = 3: there is no such file, seen from there",
+        "seed 1": "Expected '=' after a key in a key/value pair (at line 1, column 6)",
+        "loss = 3": "no section [schedule]",
+        f"based_on = {str(base)!r}\nloss = 3": "no section [loss]",
+    }.items():
+        path.write_text(said)
+        assert run(code) == f"{path}: {why}\n"
 
 
 def test_filling_removes_the_person() -> None:
