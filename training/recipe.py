@@ -284,8 +284,10 @@ def load(path: Path = DEFAULT) -> Recipe:
     if missing:
         raise ValueError(f"{path}: no section [{missing[0]}]")
     schedule = dict(table["schedule"])
-    if isinstance(sizes := schedule.get("sizes"), list):
-        schedule["sizes"] = [_fill(BatchSize, one, "schedule.sizes") for one in sizes]
+    sizes = schedule.get("sizes")
+    if not (isinstance(sizes, list) and sizes and all(isinstance(one, dict) for one in sizes)):
+        raise ValueError(f"{path}: no [[schedule.sizes]]")
+    schedule["sizes"] = [_fill(BatchSize, one, "schedule.sizes") for one in sizes]
     table["schedule"] = _fill(ScheduleRecipe, schedule, "schedule")
     for name, kind in _SECTIONS.items():
         table[name] = _fill(kind, table[name], name)

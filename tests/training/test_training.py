@@ -491,6 +491,9 @@ except ValueError as error:
         "seed 1": "Expected '=' after a key in a key/value pair (at line 1, column 6)",
         "loss = 3": "no section [schedule]",
         f"based_on = {str(base)!r}\nloss = 3": "no section [loss]",
+        f"based_on = {str(base)!r}\n[schedule]\nsizes = 3": "no [[schedule.sizes]]",
+        f"based_on = {str(base)!r}\n[schedule]\nsizes = []": "no [[schedule.sizes]]",
+        f"based_on = {str(base)!r}\n[schedule]\nsizes = [64]": "no [[schedule.sizes]]",
     }.items():
         path.write_text(said)
         assert run(code) == f"{path}: {why}\n"
